@@ -1,0 +1,236 @@
+// Everything that can go wrong, in one catalogue: a literal code, typed details, one sentence of
+// what happened and one of what to do. A fault is data, so it survives a hop between threads as
+// { code, details } and is said in the same words on the other side.
+
+import { formatSize } from './units.js';
+
+interface Saying {
+  readonly what: string;
+  readonly advice: string;
+}
+
+const say = (what: string, advice: string): Saying => ({ what, advice });
+const at = (offset: number): string => `offset ${offset} (0x${offset.toString(16)})`;
+
+const CATALOGUE = {
+  // what the caller asked for
+  usage: (d: { problem: string; advice: string }) => say(d.problem, d.advice),
+  'tag-invalid': (d: { tag: string; reason: string }) =>
+    say(
+      `The tag ${JSON.stringify(d.tag)} cannot be used: ${d.reason}.`,
+      'Choose a tag of 1 to 255 bytes with at least one character that is not a digit.',
+    ),
+  'tag-taken': (d: { tag: string; store: string }) =>
+    say(
+      `${d.store} already has a snapshot tagged ${JSON.stringify(d.tag)}.`,
+      'Choose another --tag, or leave it out to get one made from the time.',
+    ),
+  'snapshot-unknown': (d: { wanted: string; store: string; known: string }) =>
+    say(
+      `${d.store} has no snapshot ${JSON.stringify(d.wanted)}.`,
+      d.known === '' ? 'The store holds no snapshot yet.' : `It holds: ${d.known}.`,
+    ),
+  'snapshot-ambiguous': (d: { wanted: string; store: string; matches: string }) =>
+    say(
+      `${JSON.stringify(d.wanted)} names more than one snapshot of ${d.store}: ${d.matches}.`,
+      'Name it by its id, as in "#3".',
+    ),
+  // the image
+  'image-missing': (d: { path: string }) =>
+    say(`The image ${d.path} does not exist.`, 'Check the path.'),
+  'image-unsuitable': (d: { path: string; kind: string }) =>
+    say(
+      `The image ${d.path} is ${d.kind}, not a regular file or block device.`,
+      'Name the NVDIMM backing file, a block device, or "-" for standard input.',
+    ),
+  'image-unreadable': (d: { path: string; reason: string }) =>
+    say(`The image ${d.path} cannot be opened: ${d.reason}.`, 'Run as a user who may read it.'),
+  'image-shrank': (d: { path: string; expected: number; got: number }) =>
+    say(
+      `The image ${d.path} became shorter while it was read: ${d.expected} bytes expected, ${d.got} found.`,
+      'Nothing was saved; take the snapshot again when the image keeps its size.',
+    ),
+  'image-grew': (d: { path: string; expected: number }) =>
+    say(
+      `Standard input holds more than the ${d.expected} bytes that --size announced.`,
+      'Nothing was saved; give the exact size.',
+    ),
+  'image-is-store': (d: { path: string }) =>
+    say(`${d.path} is both the image and the store.`, 'Name two different files.'),
+  'image-other': (d: {
+    image: string;
+    store: string;
+    made: string;
+    size: number;
+    parentSize: number;
+  }) =>
+    say(
+      `${d.store} holds snapshots of another image (${d.made}, ${d.parentSize} bytes), and nothing sampled from ${d.image} (${d.size} bytes) is in them.`,
+      'Use a store of its own for each image; if it really is the same image, add --other-image.',
+    ),
+  // the store as a file
+  'store-missing': (d: { path: string }) =>
+    say(
+      `The store ${d.path} does not exist.`,
+      'Check the path, or make it with "nvsnap take IMAGE STORE".',
+    ),
+  'store-unusable': (d: { path: string; reason: string }) =>
+    say(
+      `The store ${d.path} cannot be opened: ${d.reason}.`,
+      'Check the path and its permissions.',
+    ),
+  'store-not-qcow2': (d: { path: string }) =>
+    say(`${d.path} is not a qcow2 file.`, 'Name a store made by nvsnap; the file was not touched.'),
+  'store-foreign': (d: { path: string }) =>
+    say(
+      `${d.path} is a qcow2 file that nvsnap did not make.`,
+      'Take into a new store; listing and restoring foreign files is possible.',
+    ),
+  'store-unsupported': (d: { path: string; feature: string }) =>
+    say(
+      `${d.path} uses ${d.feature}, which nvsnap does not support.`,
+      'Convert it with "qemu-img convert" first; the file was not touched.',
+    ),
+  'store-corrupt-flag': (d: { path: string }) =>
+    say(
+      `${d.path} is marked corrupt by the program that last wrote it.`,
+      'Look at it with "qemu-img check"; nvsnap does not write to it.',
+    ),
+  'store-dirty-flag': (d: { path: string }) =>
+    say(
+      `${d.path} was not closed cleanly by the program that last wrote it.`,
+      'Run "qemu-img check -r all" on it first; nvsnap does not write to it.',
+    ),
+  'store-damaged': (d: { path: string; problem: string }) =>
+    say(
+      `The store ${d.path} is damaged: ${d.problem}.`,
+      'Run "nvsnap check" on it; undamaged snapshots can still be restored.',
+    ),
+  'store-locked': (d: { path: string; holder: string }) =>
+    say(
+      `The store ${d.path} is being written by ${d.holder}.`,
+      'Wait until it is done and try again.',
+    ),
+  'store-exists': (d: { path: string }) =>
+    say(`The store ${d.path} was made by another process in this moment.`, 'Try again.'),
+  'store-settings': (d: { path: string; setting: string; has: string; asked: string }) =>
+    say(
+      `The store ${d.path} was made with ${d.setting} ${d.has}, not ${d.asked}.`,
+      `Leave out the option: a store keeps its ${d.setting}; or take into a new store.`,
+    ),
+  'store-changed': (d: { path: string }) =>
+    say(
+      `The current state of ${d.path} is in none of its snapshots: another program has written to it.`,
+      `Keep that state with "qemu-img snapshot -c NAME ${d.path}" first.`,
+    ),
+  'store-full': (d: { path: string; limit: string }) =>
+    say(
+      `The store ${d.path} cannot take another snapshot: ${d.limit}.`,
+      'Remove snapshots or begin a new store.',
+    ),
+  // writing
+  'disk-full': (d: { path: string }) =>
+    say(
+      `No space is left to write ${d.path}.`,
+      'Free some space and try again; every snapshot is as it was.',
+    ),
+  'io-failed': (d: { path: string; operation: string; reason: string }) =>
+    say(
+      `Could not ${d.operation} ${d.path}: ${d.reason}.`,
+      'Check the disk; every published snapshot is as it was.',
+    ),
+  'output-exists': (d: { path: string }) =>
+    say(`${d.path} exists already.`, 'Choose another output, or add --force to replace it.'),
+  'output-unsuitable': (d: { path: string; reason: string }) =>
+    say(`The output ${d.path} cannot be written: ${d.reason}.`, 'Choose another output.'),
+  // the pipeline
+  'stage-failed': (d: { stage: string; offset: number; reason: string }) =>
+    say(
+      `The stage ${d.stage} failed at image ${at(d.offset)}: ${d.reason}.`,
+      'Nothing was published; run again with --debug for the details.',
+    ),
+  'digest-mismatch': (d: { offset: number; length: number }) =>
+    say(
+      `The stored data for image ${at(d.offset)}, ${formatSize(d.length)}, do not match their digest.`,
+      'The store is damaged there; restore from another snapshot or copy.',
+    ),
+  'payload-damaged': (d: { offset: number; codec: string; reason: string }) =>
+    say(
+      `The ${d.codec} data for image ${at(d.offset)} cannot be decoded: ${d.reason}.`,
+      'The store is damaged there; restore from another snapshot or copy.',
+    ),
+  cancelled: (d: { by: string }) => say(`Stopped by ${d.by}.`, 'The store is as it was before.'),
+  'memory-too-small': (d: { given: number; needed: number }) =>
+    say(
+      `${formatSize(d.given)} of memory is too little: the pipeline needs at least ${formatSize(d.needed)}.`,
+      'Give a larger --memory.',
+    ),
+} as const;
+
+type Catalogue = typeof CATALOGUE;
+export type FaultCode = keyof Catalogue;
+export type FaultDetails<C extends FaultCode> = Parameters<Catalogue[C]>[0];
+
+/** A fault as plain data, fit to cross threads and to be printed as JSON. */
+export interface FaultData {
+  readonly code: FaultCode;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+const USAGE: ReadonlySet<FaultCode> = new Set(['usage', 'tag-invalid', 'memory-too-small']);
+const DAMAGE: ReadonlySet<FaultCode> = new Set([
+  'store-damaged',
+  'digest-mismatch',
+  'payload-damaged',
+]);
+
+/** An error with a code, typed details and advice. `message` is the sentence of what happened. */
+export class Fault extends Error {
+  override readonly name = 'Fault';
+  readonly code: FaultCode;
+  readonly details: Readonly<Record<string, unknown>>;
+  readonly advice: string;
+
+  constructor(data: FaultData, cause?: unknown) {
+    const words = (CATALOGUE[data.code] as (d: unknown) => Saying)(data.details);
+    super(words.what, cause === undefined ? undefined : { cause });
+    this.code = data.code;
+    this.details = data.details;
+    this.advice = words.advice;
+  }
+
+  /** The process exit code for it: 2 bad usage, 3 damage found, 1 anything else. */
+  get exitCode(): 1 | 2 | 3 {
+    if (USAGE.has(this.code)) return 2;
+    return DAMAGE.has(this.code) ? 3 : 1;
+  }
+
+  toData(): FaultData {
+    return { code: this.code, details: this.details };
+  }
+}
+
+/** Makes a fault of the catalogue. */
+export const fault = <C extends FaultCode>(
+  code: C,
+  details: FaultDetails<C>,
+  cause?: unknown,
+): Fault => new Fault({ code, details: details as Readonly<Record<string, unknown>> }, cause);
+
+/** The sentence in an unknown thrown value. */
+export const reasonOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+/** The system's error code (ENOENT, …) in an unknown thrown value, if it has one. */
+export const errnoOf = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string'
+    ? error.code
+    : undefined;
+
+/** Turns a failed write, sync or read of `path` into the fault a person can act on. */
+export const ioFault = (error: unknown, path: string, operation: string): Fault => {
+  if (error instanceof Fault) return error;
+  const code = errnoOf(error);
+  if (code === 'ENOSPC' || code === 'EDQUOT') return fault('disk-full', { path }, error);
+  return fault('io-failed', { path, operation, reason: reasonOf(error) }, error);
+};

@@ -1,0 +1,158 @@
+// The small door through which all store I/O goes. A test opens it with a log, and then every write,
+// truncate and sync (of every thread) is recorded in order: enough to replay a power cut at any point.
+//
+// Log record: 1 byte kind ('W' write, 'T' truncate, 'S' sync), 8 bytes position (LE), 4 bytes length
+// (LE), then the written bytes. A write is logged before it is done, a sync after it is done: so a
+// write logged before a sync record is durable only if it was awaited before that sync began.
+
+import fs from 'node:fs';
+import { ioFault } from './faults.js';
+
+/** What a thread needs to use a file that another thread opened; plain data. */
+export interface FileSpec {
+  readonly path: string;
+  readonly fd: number;
+  /** File descriptor of the I/O log, opened for appending. */
+  readonly logFd?: number;
+}
+
+export interface File {
+  readonly path: string;
+  readonly spec: FileSpec;
+  /** Length in bytes. */
+  size(): number;
+  /** Reads until `into` is full or the file ends; returns the bytes read. */
+  read(into: Uint8Array, position: number): number;
+  /** Writes all of `from`. */
+  write(from: Uint8Array, position: number): void;
+  /** Sets the length; growth reads as zeros. */
+  truncate(length: number): void;
+  /** Resolves when everything written before the call is durable (fdatasync). */
+  sync(): Promise<void>;
+  close(): void;
+}
+
+class PlainFile implements File {
+  readonly spec: FileSpec;
+
+  constructor(spec: FileSpec) {
+    this.spec = spec;
+  }
+
+  get path(): string {
+    return this.spec.path;
+  }
+
+  size(): number {
+    return fs.fstatSync(this.spec.fd).size;
+  }
+
+  read(into: Uint8Array, position: number): number {
+    let done = 0;
+    try {
+      while (done < into.length) {
+        const got = fs.readSync(this.spec.fd, into, done, into.length - done, position + done);
+        if (got === 0) break;
+        done += got;
+      }
+    } catch (error) {
+      throw ioFault(error, this.path, 'read');
+    }
+    return done;
+  }
+
+  write(from: Uint8Array, position: number): void {
+    let done = 0;
+    try {
+      while (done < from.length) {
+        done += fs.writeSync(this.spec.fd, from, done, from.length - done, position + done);
+      }
+    } catch (error) {
+      throw ioFault(error, this.path, 'write');
+    }
+  }
+
+  truncate(length: number): void {
+    try {
+      fs.ftruncateSync(this.spec.fd, length);
+    } catch (error) {
+      throw ioFault(error, this.path, 'resize');
+    }
+  }
+
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fs.fdatasync(this.spec.fd, (error) =>
+        error ? reject(ioFault(error, this.path, 'sync')) : resolve(),
+      );
+    });
+  }
+
+  close(): void {
+    fs.closeSync(this.spec.fd);
+    if (this.spec.logFd !== undefined) fs.closeSync(this.spec.logFd);
+  }
+}
+
+export type LogKind = 'W' | 'T' | 'S';
+const LOG_HEADER_BYTES = 13;
+
+class LoggedFile extends PlainFile {
+  #log(kind: LogKind, position: number, length: number, data?: Uint8Array): void {
+    const record = Buffer.alloc(LOG_HEADER_BYTES + (data?.length ?? 0));
+    record.write(kind, 0, 'latin1');
+    record.writeBigUInt64LE(BigInt(position), 1);
+    record.writeUInt32LE(length, 9);
+    if (data) record.set(data, LOG_HEADER_BYTES);
+    fs.writeSync(this.spec.logFd as number, record);
+  }
+
+  override write(from: Uint8Array, position: number): void {
+    this.#log('W', position, from.length, from);
+    super.write(from, position);
+  }
+
+  override truncate(length: number): void {
+    this.#log('T', length, 0);
+    super.truncate(length);
+  }
+
+  override async sync(): Promise<void> {
+    await super.sync();
+    this.#log('S', 0, 0);
+  }
+}
+
+/** One entry of an I/O log, as `readLog` gives it back. */
+export type LogEntry =
+  | { readonly kind: 'write'; readonly position: number; readonly data: Buffer }
+  | { readonly kind: 'truncate'; readonly length: number }
+  | { readonly kind: 'sync' };
+
+/** Parses the log that a logged file wrote. */
+export function* readLog(log: Buffer): Generator<LogEntry> {
+  let at = 0;
+  while (at < log.length) {
+    const kind = String.fromCharCode(log[at] as number);
+    const position = Number(log.readBigUInt64LE(at + 1));
+    const length = log.readUInt32LE(at + 9);
+    at += LOG_HEADER_BYTES;
+    if (kind === 'W') yield { kind: 'write', position, data: log.subarray(at, at + length) };
+    else if (kind === 'T') yield { kind: 'truncate', length: position };
+    else yield { kind: 'sync' };
+    at += length;
+  }
+}
+
+/** The file behind a descriptor that is already open, in this or another thread. */
+export const attachFile = (spec: FileSpec): File =>
+  spec.logFd === undefined ? new PlainFile(spec) : new LoggedFile(spec);
+
+/**
+ * Opens a file. `flags` as for open(2) in Node ("r", "r+", "wx+"). With `log`, every change is
+ * appended to that file. Throws the system's own error, which the caller turns into its fault.
+ */
+export const openFile = (path: string, flags: string, log?: string): File => {
+  const fd = fs.openSync(path, flags);
+  return attachFile(log === undefined ? { path, fd } : { path, fd, logFd: fs.openSync(log, 'a') });
+};

@@ -1,0 +1,17 @@
+// The door of pipeline/, and the public entry for stages ("nvsnap/stage"): the stage contract, the
+// slabs batches travel in, and the engine that runs a line of stages. Knows nothing of qcow2.
+
+export { createEmitter, type Progress, type RunEmitter, type RunEvents } from './events.js';
+export { TASKS_PER_THREAD } from './pool.js';
+export { type Run, run } from './run.js';
+export { Batch, Kind, type SlabLayout, SlabPool, slabBytes } from './slab.js';
+export {
+  type Desk,
+  type MainStep,
+  type Stage,
+  type StageThread,
+  type StageUse,
+  type Step,
+  stage,
+} from './stage.js';
+export type { StageReport } from './tally.js';

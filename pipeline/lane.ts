@@ -1,0 +1,107 @@
+// A lane is one stage as a Node stream: batches go in, run in the stage's pool several at a time, and
+// come out in the order they went in. Back-pressure and errors are the stream's own.
+
+import { Transform, type TransformCallback } from 'node:stream';
+import { type StagePool, TASKS_PER_THREAD } from './pool.js';
+import type { Batch, SlabPool } from './slab.js';
+import type { MainStep } from './stage.js';
+import type { StageTally } from './tally.js';
+
+interface Place {
+  readonly batch: Batch;
+  done: boolean;
+}
+
+/** What becomes of a batch with nothing left to do. */
+export type Ended = (batch: Batch) => void;
+
+export class Lane extends Transform {
+  readonly #pool: StagePool;
+  readonly #slabs: SlabPool;
+  readonly #tally: StageTally;
+  readonly #ended: Ended;
+  readonly #width: number;
+  readonly #line: Place[] = [];
+  readonly #running = new Set<Promise<void>>();
+  #resume: TransformCallback | undefined;
+  #finish: TransformCallback | undefined;
+
+  constructor(pool: StagePool, slabs: SlabPool, tally: StageTally, ended: Ended) {
+    const width = pool.threads * TASKS_PER_THREAD;
+    super({ objectMode: true, writableHighWaterMark: 1, readableHighWaterMark: width });
+    this.#pool = pool;
+    this.#slabs = slabs;
+    this.#tally = tally;
+    this.#ended = ended;
+    this.#width = width;
+  }
+
+  override _transform(batch: Batch, _encoding: BufferEncoding, next: TransformCallback): void {
+    const place: Place = { batch, done: false };
+    this.#line.push(place);
+    if (this.#pool.use.wants && !this.#pool.use.wants(batch)) {
+      place.done = true;
+      this.#advance();
+      next();
+      return;
+    }
+    const run = this.#run(place);
+    this.#running.add(run);
+    run.finally(() => this.#running.delete(run));
+    if (this.#running.size < this.#width) next();
+    else this.#resume = next;
+  }
+
+  async #run(place: Place): Promise<void> {
+    this.#tally.begin();
+    try {
+      const micros = await this.#pool.run(place.batch);
+      this.#tally.end(micros, place.batch.length);
+      place.done = true;
+    } catch (error) {
+      this.destroy(error as Error);
+      return;
+    }
+    this.#advance();
+    const resume = this.#resume;
+    this.#resume = undefined;
+    resume?.();
+  }
+
+  /** Hands on what is done, in order; a batch with nothing left to do goes back instead. */
+  #advance(): void {
+    while (this.#line[0]?.done) {
+      const { batch } = this.#line.shift() as Place;
+      if (batch.live === 0) {
+        this.#ended(batch);
+        this.#slabs.release(batch);
+      } else if (!this.destroyed) this.push(batch);
+    }
+    if (this.#line.length === 0) this.#finish?.();
+  }
+
+  override _flush(done: TransformCallback): void {
+    if (this.#line.length === 0) done();
+    else this.#finish = done;
+  }
+
+  /** Resolves when no thread works for this lane any more. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#running]);
+  }
+}
+
+/** A step on the main thread as a stream. */
+export const mainLane = (step: MainStep): Transform =>
+  new Transform({
+    objectMode: true,
+    highWaterMark: 1,
+    transform(batch: Batch, _encoding, next) {
+      try {
+        step.main(batch);
+        next(null, batch);
+      } catch (error) {
+        next(error as Error);
+      }
+    },
+  });

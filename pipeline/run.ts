@@ -1,0 +1,87 @@
+// Runs a line of stages: source → lane → lane → … → sink, joined by stream.pipeline.
+
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { Fault, fault } from '../disk/index.js';
+import { ProgressMeter, type RunEmitter } from './events.js';
+import { Lane, mainLane } from './lane.js';
+import { StagePool } from './pool.js';
+import type { Batch, SlabPool } from './slab.js';
+import type { MainStep, StageUse, Step } from './stage.js';
+import { type StageReport, StageTally } from './tally.js';
+
+export interface Run {
+  readonly verb: string;
+  readonly slabs: SlabPool;
+  /** Yields leased, begun batches in image order. */
+  source(): AsyncIterable<Batch>;
+  readonly steps: readonly Step[];
+  /** Called in image order with each batch that came through; the slab then goes back. */
+  sink(batch: Batch): void;
+  /** Image bytes in all, for progress. */
+  readonly totalBytes: number;
+  /** Image bytes that no batch will stand for (holes), already dealt with. */
+  readonly skippedBytes?: number;
+  readonly events?: RunEmitter | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const isMain = (step: Step): step is MainStep => 'main' in step;
+
+/** The reason in an aborted signal, as a fault. */
+const abortFault = (signal: AbortSignal): Fault =>
+  signal.reason instanceof Fault ? signal.reason : fault('cancelled', { by: 'the caller' });
+
+/** Runs the line to its end; resolves to each stage's report. Rejects with the first fault. */
+export const run = async (line: Run): Promise<readonly StageReport[]> => {
+  const control = new SharedArrayBuffer(4);
+  const { slabs } = line;
+  const uses = line.steps.filter((step): step is StageUse => !isMain(step));
+  const pools = new Map(uses.map((use) => [use, new StagePool(use, slabs, control)]));
+  const tallies = new Map(uses.map((use) => [use, new StageTally(use.name, use.threads)]));
+  const reports = (elapsedMs: number): StageReport[] =>
+    [...tallies.values()].map((tally) => tally.report(elapsedMs));
+  const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
+  meter.advance(line.skippedBytes ?? 0);
+  const ended = (batch: Batch): void => meter.advance(batch.length);
+  const lanes = line.steps.map((step) =>
+    isMain(step)
+      ? mainLane(step)
+      : new Lane(pools.get(step) as StagePool, slabs, tallies.get(step) as StageTally, ended),
+  );
+  const sink = new Writable({
+    objectMode: true,
+    highWaterMark: 1,
+    write(batch: Batch, _encoding, done) {
+      try {
+        line.sink(batch);
+      } catch (error) {
+        done(error as Error);
+        return;
+      }
+      ended(batch);
+      slabs.release(batch);
+      done();
+    },
+  });
+  const stop = (): void => {
+    Atomics.store(new Int32Array(control), 0, 1);
+    slabs.close(fault('cancelled', { by: 'the caller' }));
+  };
+  line.signal?.addEventListener('abort', stop, { once: true });
+  try {
+    const source = Readable.from(line.source(), { objectMode: true, highWaterMark: 1 });
+    const options = line.signal ? { signal: line.signal } : {};
+    await pipeline([source, ...lanes, sink], options);
+    meter.end();
+    return reports(meter.elapsedMs);
+  } catch (error) {
+    stop();
+    if (line.signal?.aborted) throw abortFault(line.signal);
+    throw error;
+  } finally {
+    line.signal?.removeEventListener('abort', stop);
+    await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
+    await Promise.all([...pools.values()].map((pool) => pool.close()));
+  }
+};

@@ -1,0 +1,195 @@
+// Slabs: the memory that batches travel in. Each is one SharedArrayBuffer that every thread sees, so
+// that only its number crosses threads. The pool hands out a fixed count of them; when all are out,
+// nothing more is read. That is the bound on memory, whatever the image's size.
+//
+//    head │ places │ lengths │ starts │ known │ digests │ kinds │ data │ packed
+
+import { DIGEST_BYTES, roundUp } from '../disk/index.js';
+
+/** What a stage knows of one cluster of a batch; one byte each. */
+export const Kind = {
+  /** To be stored: its bytes are in `data`. */
+  plain: 0,
+  /** To be stored: its payload is in `packed`, at `starts[i]`, `lengths[i]` bytes long. */
+  packed: 1,
+  /** Changed, and now all zero: nothing to store. */
+  zero: 2,
+  /** Nothing to do: the parent has the same. */
+  same: 3,
+} as const;
+
+/** The sizes of a slab; plain data, equal in every thread. */
+export interface SlabLayout {
+  readonly clusterSize: number;
+  /** Most clusters in a batch. */
+  readonly clusters: number;
+  /** Bytes for payloads. */
+  readonly packedBytes: number;
+}
+
+const HEAD_WORDS = 8;
+const PAGE = 4096;
+
+const offsets = ({ clusterSize, clusters, packedBytes }: SlabLayout) => {
+  const places = HEAD_WORDS * 8;
+  const lengths = places + clusters * 8;
+  const starts = lengths + clusters * 4;
+  const known = starts + clusters * 4;
+  const digests = known + clusters * DIGEST_BYTES;
+  const kinds = digests + clusters * DIGEST_BYTES;
+  const data = roundUp(kinds + clusters, PAGE);
+  const packed = data + clusters * clusterSize;
+  return {
+    places,
+    lengths,
+    starts,
+    known,
+    digests,
+    kinds,
+    data,
+    packed,
+    end: packed + packedBytes,
+  };
+};
+
+/** Bytes of one slab. */
+export const slabBytes = (layout: SlabLayout): number => offsets(layout).end;
+
+export const allocateSlab = (layout: SlabLayout): SharedArrayBuffer =>
+  new SharedArrayBuffer(slabBytes(layout));
+
+/**
+ * A contiguous run of clusters on its way through the stages. One object per slab and thread, used
+ * again and again: a stage may not keep it, or any view of it, after it returns.
+ */
+export class Batch {
+  /** Which slab this is. */
+  readonly slab: number;
+  readonly layout: SlabLayout;
+  /** The clusters' bytes, cluster i at i × cluster size. */
+  readonly data: Buffer;
+  /** Encoded payloads. */
+  readonly packed: Buffer;
+  /** One of `Kind` per cluster. */
+  readonly kinds: Uint8Array;
+  /** Bytes of each payload. */
+  readonly lengths: Uint32Array;
+  /** Where each payload begins in `packed`. */
+  readonly starts: Uint32Array;
+  /** Host byte offset of each cluster or payload in the store. */
+  readonly places: Float64Array;
+  /** 16 bytes per cluster: the digest of what is in `data`. */
+  readonly digests: Buffer;
+  /** 16 bytes per cluster: the parent's digest (take) or the recorded one (restore). */
+  readonly known: Buffer;
+  readonly #head: Float64Array;
+
+  constructor(slab: number, layout: SlabLayout, memory: SharedArrayBuffer) {
+    const at = offsets(layout);
+    const { clusters } = layout;
+    this.slab = slab;
+    this.layout = layout;
+    this.#head = new Float64Array(memory, 0, HEAD_WORDS);
+    this.places = new Float64Array(memory, at.places, clusters);
+    this.lengths = new Uint32Array(memory, at.lengths, clusters);
+    this.starts = new Uint32Array(memory, at.starts, clusters);
+    this.known = Buffer.from(memory, at.known, clusters * DIGEST_BYTES);
+    this.digests = Buffer.from(memory, at.digests, clusters * DIGEST_BYTES);
+    this.kinds = new Uint8Array(memory, at.kinds, clusters);
+    this.data = Buffer.from(memory, at.data, clusters * layout.clusterSize);
+    this.packed = Buffer.from(memory, at.packed, layout.packedBytes);
+  }
+
+  /** Makes this batch stand for image bytes [offset, offset + length); all clusters plain. */
+  begin(offset: number, length: number): void {
+    this.#head[0] = offset;
+    this.#head[1] = length;
+    this.live = this.count;
+    this.kinds.fill(Kind.plain, 0, this.count);
+  }
+
+  /** Cuts the batch to its first `clusters` clusters. */
+  shorten(clusters: number): void {
+    this.#head[1] = Math.min(this.length, clusters * this.layout.clusterSize);
+    this.live = clusters;
+  }
+
+  /** First image byte, a multiple of the cluster size. */
+  get offset(): number {
+    return this.#head[0] as number;
+  }
+
+  /** Image bytes in the batch; only the last cluster of an image may be short. */
+  get length(): number {
+    return this.#head[1] as number;
+  }
+
+  /** Number of clusters. */
+  get count(): number {
+    return Math.ceil(this.length / this.layout.clusterSize);
+  }
+
+  /** Clusters that still have to go on; a batch with none ends where it is. */
+  get live(): number {
+    return this.#head[2] as number;
+  }
+
+  set live(count: number) {
+    this.#head[2] = count;
+  }
+
+  /** Bytes of cluster `i` that belong to the image. */
+  lengthOf(i: number): number {
+    return Math.min(this.layout.clusterSize, this.length - i * this.layout.clusterSize);
+  }
+
+  /** The image bytes of cluster `i`: short only at the end of the image. */
+  content(i: number): Buffer {
+    const start = i * this.layout.clusterSize;
+    return this.data.subarray(start, start + this.lengthOf(i));
+  }
+
+  /** Cluster `i` whole, with its padding. */
+  cluster(i: number): Buffer {
+    const start = i * this.layout.clusterSize;
+    return this.data.subarray(start, start + this.layout.clusterSize);
+  }
+}
+
+/** Leases slabs. `lease` waits for one to come back; `close` makes waiting leases fail. */
+export class SlabPool {
+  readonly layout: SlabLayout;
+  readonly memory: readonly SharedArrayBuffer[];
+  readonly #free: Batch[];
+  readonly #waiting: Array<{ resolve(batch: Batch): void; reject(error: Error): void }> = [];
+  #closed: Error | undefined;
+
+  constructor(layout: SlabLayout, count: number) {
+    this.layout = layout;
+    this.memory = Array.from({ length: count }, () => allocateSlab(layout));
+    this.#free = this.memory.map((memory, i) => new Batch(i, layout, memory)).reverse();
+  }
+
+  /** Slabs that are not leased. */
+  get idle(): number {
+    return this.#free.length;
+  }
+
+  lease(): Promise<Batch> | Batch {
+    if (this.#closed) throw this.#closed;
+    const batch = this.#free.pop();
+    if (batch) return batch;
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  release(batch: Batch): void {
+    const next = this.#waiting.shift();
+    if (next) next.resolve(batch);
+    else this.#free.push(batch);
+  }
+
+  close(reason: Error): void {
+    this.#closed = reason;
+    for (const { reject } of this.#waiting.splice(0)) reject(reason);
+  }
+}

@@ -1,0 +1,55 @@
+// What each stage has done so far: the figures behind progress and the per-stage report.
+
+/** One stage's part of a report. */
+export interface StageReport {
+  readonly stage: string;
+  readonly threads: number;
+  readonly batches: number;
+  /** Image bytes that went through. */
+  readonly bytes: number;
+  /** Time its threads were at work, in milliseconds, all threads together. */
+  readonly busyMs: number;
+  /** busyMs / (threads × elapsed): 1 means the stage is the bottleneck. */
+  readonly busyShare: number;
+  /** Batches in its threads or queued for them. */
+  readonly queued: number;
+}
+
+export class StageTally {
+  readonly #stage: string;
+  readonly #threads: number;
+  #batches = 0;
+  #bytes = 0;
+  #micros = 0;
+  #queued = 0;
+
+  constructor(stage: string, threads: number) {
+    this.#stage = stage;
+    this.#threads = threads;
+  }
+
+  begin(): void {
+    this.#queued += 1;
+  }
+
+  end(micros: number, bytes: number): void {
+    this.#queued -= 1;
+    this.#batches += 1;
+    this.#bytes += bytes;
+    this.#micros += micros;
+  }
+
+  report(elapsedMs: number): StageReport {
+    const busyMs = this.#micros / 1000;
+    return {
+      stage: this.#stage,
+      threads: this.#threads,
+      batches: this.#batches,
+      bytes: this.#bytes,
+      busyMs: Math.round(busyMs * 10) / 10,
+      busyShare:
+        elapsedMs > 0 ? Math.round((busyMs / (this.#threads * elapsedMs)) * 1000) / 1000 : 0,
+      queued: this.#queued,
+    };
+  }
+}

@@ -1,0 +1,103 @@
+// Makes an empty store: a valid qcow2 file without snapshots, which appears under its name whole or
+// not at all.
+
+import fs from 'node:fs';
+import { errnoOf, fault, ioFault, openFile, reasonOf } from '../disk/index.js';
+import {
+  type CodecName,
+  encodeExtensions,
+  encodeFacts,
+  featureNames,
+  type StoreFacts,
+} from './extensions.js';
+import { encodeHeader, HEADER_BYTES, INCOMPATIBLE, UNTOUCHED } from './header.js';
+import { REFCOUNT_ORDER } from './refcounts.js';
+import { Store } from './store.js';
+import { Table } from './table.js';
+import { highOf, lowOf } from './words.js';
+
+const PRIVATE_BIT = 58;
+
+/** What QEMU says about a store that it cannot read; at most 46 bytes. */
+const privateName = (codec: CodecName): string => `nvsnap ${codec} clusters: use nvsnap restore`;
+
+const isPrivate = (codec: CodecName): boolean => codec === 'lz4';
+
+/** The file of an empty store: header, refcount table, one refcount block, an empty L1 table. */
+const emptyImage = (clusterBits: number, facts: StoreFacts): Buffer => {
+  const size = 2 ** clusterBits;
+  const own = isPrivate(facts.codec);
+  const zstd = facts.codec === 'zstd';
+  const header = encodeHeader({
+    version: 3,
+    clusterBits,
+    diskSize: 0,
+    l1Entries: 1,
+    l1Offset: 3 * size,
+    refcountTableOffset: size,
+    refcountTableClusters: 1,
+    snapshotCount: 0,
+    snapshotsOffset: 0,
+    incompatible:
+      (zstd ? INCOMPATIBLE.compressionType : 0n) | (own ? INCOMPATIBLE.privateCodec : 0n),
+    compatible: 0n,
+    autoclear: UNTOUCHED,
+    refcountOrder: REFCOUNT_ORDER,
+    headerLength: HEADER_BYTES,
+    compressionType: zstd ? 1 : 0,
+  });
+  const names = own ? [featureNames(new Map([[PRIVATE_BIT, privateName(facts.codec)]]))] : [];
+  const image = Buffer.alloc(4 * size);
+  image.set(header);
+  image.set(encodeExtensions([encodeFacts(facts), ...names]), HEADER_BYTES);
+  const refcountTable = Table.empty(1);
+  refcountTable.set(0, highOf(2 * size), lowOf(2 * size));
+  image.set(refcountTable.encode(), size);
+  for (let cluster = 0; cluster < 4; cluster += 1) image.writeUInt32BE(1, 2 * size + 4 * cluster);
+  return image;
+};
+
+const syncFolder = (path: string): void => {
+  const fd = fs.openSync(path, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
+
+const folderOf = (path: string): string => {
+  const slash = path.lastIndexOf('/');
+  return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
+};
+
+/**
+ * Makes an empty store at `path` and opens it for writing. Written under another name, made durable
+ * and linked: never a half store under the real name, never over an existing file.
+ */
+export const createStore = async (
+  path: string,
+  clusterBits: number,
+  facts: StoreFacts,
+  log?: string,
+): Promise<Store> => {
+  const draft = `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`;
+  try {
+    const file = openFile(draft, 'wx+');
+    try {
+      file.write(emptyImage(clusterBits, facts), 0);
+      await file.sync();
+      fs.linkSync(draft, path);
+    } finally {
+      file.close();
+      fs.unlinkSync(draft);
+    }
+    syncFolder(folderOf(path));
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') throw fault('store-exists', { path }, error);
+    const failed = ioFault(error, path, 'write');
+    if (failed.code !== 'io-failed') throw failed;
+    throw fault('store-unusable', { path, reason: reasonOf(error) }, error);
+  }
+  return Store.open(path, 'r+', log);
+};

@@ -1,0 +1,269 @@
+// The digests of a snapshot, in its vmstate area (docs/format.md, "Digests"):
+//
+//    digest table   16 bytes per guest cluster, all zero where the cluster reads as zeros
+//    index          16 bytes per cluster of the digest table: its own digest, zero if it is all zero
+//    root           the digest of the index, in the snapshot's record
+//
+// So any cluster of digests can be checked on its own before it is believed, and clusters of digests
+// that did not change are shared with the parent like any other cluster.
+
+import { DIGEST_BYTES, type Digester, fault, isZeroDigest, sameDigest } from '../disk/index.js';
+import type { Geometry } from './geometry.js';
+import type { SnapshotRecord } from './record.js';
+import type { Snapshot, Store } from './store.js';
+import type { Table } from './table.js';
+import { type TableSink, TreeWriter } from './tree.js';
+import { highOf, kindOf, lowOf, offsetOf } from './words.js';
+
+/** The sizes of a digest area, all in clusters. */
+export interface DigestLayout {
+  /** Digests in one cluster. */
+  readonly perCluster: number;
+  /** Clusters of the digest table. */
+  readonly table: number;
+  /** Clusters of the index, right after it. */
+  readonly index: number;
+}
+
+export const digestLayout = (geometry: Geometry, imageSize: number): DigestLayout => {
+  const table = geometry.clusters(geometry.clusters(imageSize) * DIGEST_BYTES);
+  return {
+    perCluster: geometry.clusterSize / DIGEST_BYTES,
+    table,
+    index: geometry.clusters(table * DIGEST_BYTES),
+  };
+};
+
+/** L1 entries that a digest area takes. */
+export const digestL1Entries = (geometry: Geometry, imageSize: number): number => {
+  const { table, index } = digestLayout(geometry, imageSize);
+  return Math.ceil((table + index) / geometry.l2Entries);
+};
+
+/** Reads and checks the digests of one snapshot. */
+export class DigestReader {
+  readonly #store: Store;
+  readonly #digester: Digester;
+  readonly #l1: Table;
+  readonly #record: SnapshotRecord;
+  readonly layout: DigestLayout;
+  /** The index, whole: 16 bytes per cluster of the digest table. */
+  readonly index: Buffer;
+  #l2: { index: number; table: Table } | undefined;
+  #held: { cluster: number; digests: Buffer } | undefined;
+
+  /** Reads the index and checks it against the record's root. */
+  constructor(store: Store, snapshot: Snapshot & { record: SnapshotRecord }, digester: Digester) {
+    this.#store = store;
+    this.#digester = digester;
+    this.#record = snapshot.record;
+    this.#l1 = store.l1(snapshot.entry);
+    this.layout = digestLayout(store.geometry, snapshot.record.imageSize);
+    const { clusterSize } = store.geometry;
+    this.index = Buffer.alloc(this.layout.table * DIGEST_BYTES);
+    for (let i = 0; i < this.layout.index; i += 1) {
+      this.#readArea(this.layout.table + i).copy(this.index, i * clusterSize);
+    }
+    const root = Buffer.alloc(DIGEST_BYTES);
+    digester.digest(this.index, root, 0);
+    if (!sameDigest(root, 0, this.#record.root, 0)) this.#damaged('the index of its digests');
+  }
+
+  #damaged(what: string): never {
+    throw fault('store-damaged', {
+      path: this.#store.path,
+      problem: `${what} of snapshot ${this.#record.uuid} does not match its own digest`,
+    });
+  }
+
+  /** One cluster of the area; zeros where none is allocated. */
+  #readArea(cluster: number): Buffer {
+    const { l2Entries, clusterSize } = this.#store.geometry;
+    const index = this.#record.digestL1 + Math.floor(cluster / l2Entries);
+    const l2Offset = index < this.#l1.length ? offsetOf(this.#l1.hi(index), this.#l1.lo(index)) : 0;
+    if (l2Offset === 0) return Buffer.alloc(clusterSize);
+    if (this.#l2?.index !== index) this.#l2 = { index, table: this.#store.l2(l2Offset) };
+    const slot = cluster % l2Entries;
+    const hi = this.#l2.table.hi(slot);
+    const lo = this.#l2.table.lo(slot);
+    const kind = kindOf(hi, lo);
+    if (kind === 'unallocated' || kind === 'zero') return Buffer.alloc(clusterSize);
+    if (kind === 'packed') this.#damaged('the digest table');
+    return this.#store.readCluster(offsetOf(hi, lo), 'a cluster of digests');
+  }
+
+  /** Cluster `cluster` of the digest table, checked. The buffer is valid until the next call. */
+  tableCluster(cluster: number): Buffer {
+    if (this.#held?.cluster === cluster) return this.#held.digests;
+    const digests = isZeroDigest(this.index, cluster * DIGEST_BYTES)
+      ? Buffer.alloc(this.#store.geometry.clusterSize)
+      : this.#checked(cluster);
+    this.#held = { cluster, digests };
+    return digests;
+  }
+
+  #checked(cluster: number): Buffer {
+    const digests = this.#readArea(cluster);
+    const own = Buffer.alloc(DIGEST_BYTES);
+    this.#digester.digest(digests, own, 0);
+    if (!sameDigest(own, 0, this.index, cluster * DIGEST_BYTES)) this.#damaged('the digest table');
+    return digests;
+  }
+
+  /** Copies the digests of guest clusters [first, first + count) into `into`; zeros past the end. */
+  read(first: number, count: number, into: Uint8Array): void {
+    const { perCluster, table } = this.layout;
+    let done = 0;
+    while (done < count) {
+      const cluster = Math.floor((first + done) / perCluster);
+      const slot = (first + done) % perCluster;
+      const take = Math.min(count - done, perCluster - slot);
+      const to = into.subarray(done * DIGEST_BYTES, (done + take) * DIGEST_BYTES);
+      if (cluster >= table) to.fill(0);
+      else
+        to.set(
+          this.tableCluster(cluster).subarray(slot * DIGEST_BYTES, (slot + take) * DIGEST_BYTES),
+        );
+      done += take;
+    }
+  }
+}
+
+/** Writes the digests of a new snapshot on top of its parent's, in ascending order. */
+export class DigestWriter {
+  readonly #parent: DigestReader | undefined;
+  readonly #digester: Digester;
+  readonly #sink: TableSink;
+  readonly #geometry: Geometry;
+  readonly #layout: DigestLayout;
+  readonly #tree: TreeWriter;
+  readonly #index: Buffer;
+  #open: { cluster: number; digests: Buffer; changed: boolean } | undefined;
+
+  /** `l1` holds the parent's digest tables from entry `digestL1` on, if there is a parent. */
+  constructor(
+    store: Store,
+    sink: TableSink,
+    digester: Digester,
+    at: { l1: Table; digestL1: number; imageSize: number; parent: DigestReader | undefined },
+  ) {
+    this.#parent = at.parent;
+    this.#digester = digester;
+    this.#sink = sink;
+    this.#geometry = store.geometry;
+    this.#layout = digestLayout(store.geometry, at.imageSize);
+    this.#tree = new TreeWriter(store, sink, at.l1, at.digestL1);
+    this.#index = Buffer.alloc(this.#layout.table * DIGEST_BYTES);
+    if (at.parent) {
+      at.parent.index.copy(this.#index);
+      this.#forgetMovedIndex(store, at, at.parent.layout);
+    }
+  }
+
+  /** The index follows the table: when the table's length changes, what lay behind it is dropped. */
+  #forgetMovedIndex(store: Store, at: { l1: Table; digestL1: number }, parent: DigestLayout): void {
+    if (parent.table === this.#layout.table) return;
+    const inherited = (at.l1.length - at.digestL1) * this.#geometry.l2Entries;
+    const tail = new TreeWriter(store, this.#sink, at.l1, at.digestL1);
+    tail.clear(Math.min(parent.table, this.#layout.table), inherited);
+    tail.finish();
+  }
+
+  #clusterFor(cluster: number): { cluster: number; digests: Buffer; changed: boolean } {
+    if (this.#open?.cluster === cluster) return this.#open;
+    this.#flush();
+    const known = this.#parent && cluster < this.#parent.layout.table;
+    const digests = known
+      ? Buffer.from(this.#parent.tableCluster(cluster))
+      : Buffer.alloc(this.#geometry.clusterSize);
+    this.#open = { cluster, digests, changed: false };
+    return this.#open;
+  }
+
+  /** Sets the digest of guest cluster `cluster` to the 16 bytes at `from[at]`. */
+  set(cluster: number, from: Uint8Array, at: number): void {
+    const { perCluster } = this.#layout;
+    const open = this.#clusterFor(Math.floor(cluster / perCluster));
+    const slot = (cluster % perCluster) * DIGEST_BYTES;
+    open.digests.set(from.subarray(at, at + DIGEST_BYTES), slot);
+    open.changed = true;
+  }
+
+  /** Says that guest clusters [from, to) read as zeros. */
+  clear(from: number, to: number): void {
+    const { perCluster, table } = this.#layout;
+    let at = from;
+    while (at < to) {
+      const cluster = Math.floor(at / perCluster);
+      const stop = Math.min(to, (cluster + 1) * perCluster);
+      const untouched = this.#open?.cluster !== cluster;
+      if (cluster < table && !(untouched && isZeroDigest(this.#index, cluster * DIGEST_BYTES))) {
+        const open = this.#clusterFor(cluster);
+        const slot = (at % perCluster) * DIGEST_BYTES;
+        const range = open.digests.subarray(slot, slot + (stop - at) * DIGEST_BYTES);
+        if (!range.every((byte) => byte === 0)) {
+          range.fill(0);
+          open.changed = true;
+        }
+      }
+      at = stop;
+    }
+  }
+
+  #flush(): void {
+    const open = this.#open;
+    this.#open = undefined;
+    if (!open?.changed) return;
+    this.#put(open.cluster, open.digests);
+    if (open.digests.every((byte) => byte === 0))
+      this.#index.fill(0, open.cluster * DIGEST_BYTES, (open.cluster + 1) * DIGEST_BYTES);
+    else this.#digester.digest(open.digests, this.#index, open.cluster * DIGEST_BYTES);
+  }
+
+  /** Stores one cluster of the area, or leaves it unallocated when it is all zero. */
+  #put(cluster: number, content: Buffer): void {
+    if (content.every((byte) => byte === 0)) {
+      this.#tree.set(cluster, 0, 0);
+      return;
+    }
+    const offset = this.#sink.writeCluster(content);
+    this.#tree.set(cluster, highOf(offset), lowOf(offset));
+  }
+
+  /** Writes what is left and the index; returns the root. */
+  finish(): Buffer {
+    this.#flush();
+    const { clusterSize } = this.#geometry;
+    const { table, index } = this.#layout;
+    const samePlace = this.#parent?.layout.table === table;
+    if (!(samePlace && this.#parent?.index.equals(this.#index))) {
+      for (let i = 0; i < index; i += 1) {
+        const content = Buffer.alloc(clusterSize);
+        this.#index.copy(content, 0, i * clusterSize, (i + 1) * clusterSize);
+        this.#put(table + i, content);
+      }
+    }
+    this.#tree.finish();
+    const root = Buffer.alloc(DIGEST_BYTES);
+    this.#digester.digest(this.#index, root, 0);
+    return root;
+  }
+}
+
+/** The part of a parent's L1 that holds its digests, laid out for a child. */
+export const inheritDigests = (
+  geometry: Geometry,
+  parent: { l1: Table; record: SnapshotRecord } | undefined,
+  into: { l1: Table; digestL1: number; imageSize: number },
+): void => {
+  if (!parent) return;
+  const entries = Math.min(
+    digestL1Entries(geometry, parent.record.imageSize),
+    digestL1Entries(geometry, into.imageSize),
+    parent.l1.length - parent.record.digestL1,
+  );
+  for (let i = 0; i < entries; i += 1) {
+    const from = parent.record.digestL1 + i;
+    into.l1.set(into.digestL1 + i, parent.l1.hi(from), parent.l1.lo(from));
+  }
+};

@@ -1,0 +1,138 @@
+// Header extensions (specification, "Header extensions" and "Feature name table"), and our own: the
+// facts of the whole store.
+
+import { type DigestAlgorithm, fault } from '../disk/index.js';
+import { checksum, sameBytes } from './checksum.js';
+import { formatUuid, parseUuid } from './uuid.js';
+
+const END = 0;
+const FEATURE_NAMES = 0x6803_f857;
+/** "nvsn": readers that do not know it skip it, and QEMU keeps it when it rewrites the header. */
+const STORE_FACTS = 0x6e76_736e;
+const FEATURE_NAME_BYTES = 46;
+const FACTS_VERSION = 1;
+const FACTS_FIXED_BYTES = 28;
+const CHECKSUM_BYTES = 8;
+
+/** How a store's compressed clusters are encoded. The first two are qcow2's own. */
+export type CodecName = 'zstd' | 'zlib' | 'none' | 'lz4';
+
+/** What is true of the whole store, written once when it is made. */
+export interface StoreFacts {
+  readonly uuid: string;
+  readonly digest: DigestAlgorithm;
+  /** Random key of the digests, 8 bytes. */
+  readonly seed: Uint8Array;
+  readonly codec: CodecName;
+}
+
+export interface Extension {
+  readonly type: number;
+  readonly data: Buffer;
+}
+
+const CODECS: readonly CodecName[] = ['zstd', 'zlib', 'none', 'lz4'];
+const DIGESTS: readonly DigestAlgorithm[] = ['xxh3-128', 'blake3'];
+
+export const isCodecName = (name: string): name is CodecName =>
+  (CODECS as readonly string[]).includes(name);
+
+/** Splits the bytes between the header and the end of its cluster into extensions. */
+export const decodeExtensions = (path: string, raw: Buffer, from: number): Extension[] => {
+  const found: Extension[] = [];
+  let at = from;
+  while (at + 8 <= raw.length) {
+    const type = raw.readUInt32BE(at);
+    if (type === END) return found;
+    const length = raw.readUInt32BE(at + 4);
+    if (length > raw.length - at - 8) {
+      throw fault('store-damaged', { path, problem: 'a header extension leaves its cluster' });
+    }
+    found.push({ type, data: raw.subarray(at + 8, at + 8 + length) });
+    at += 8 + Math.ceil(length / 8) * 8;
+  }
+  return found;
+};
+
+/** Encodes extensions and the end mark. */
+export const encodeExtensions = (extensions: readonly Extension[]): Buffer =>
+  Buffer.concat([
+    ...extensions.map(({ type, data }) => {
+      const raw = Buffer.alloc(8 + Math.ceil(data.length / 8) * 8);
+      raw.writeUInt32BE(type, 0);
+      raw.writeUInt32BE(data.length, 4);
+      raw.set(data, 8);
+      return raw;
+    }),
+    Buffer.alloc(8),
+  ]);
+
+/** A feature name table that names incompatible bits, so that QEMU's refusal can be understood. */
+export const featureNames = (names: ReadonlyMap<number, string>): Extension => ({
+  type: FEATURE_NAMES,
+  data: Buffer.concat(
+    [...names].map(([bit, name]) => {
+      const entry = Buffer.alloc(2 + FEATURE_NAME_BYTES);
+      entry.writeUInt8(bit, 1);
+      entry.write(name, 2, FEATURE_NAME_BYTES, 'utf8');
+      return entry;
+    }),
+  ),
+});
+
+export const isFeatureNames = ({ type }: Extension): boolean => type === FEATURE_NAMES;
+
+/** The name that the file's own table gives an incompatible feature bit, if any. */
+export const nameOfFeature = (
+  extensions: readonly Extension[],
+  bit: number,
+): string | undefined => {
+  const table = extensions.find(({ type }) => type === FEATURE_NAMES)?.data;
+  const entryBytes = 2 + FEATURE_NAME_BYTES;
+  for (let at = 0; table && at + entryBytes <= table.length; at += entryBytes) {
+    if (table.readUInt8(at) !== 0 || table.readUInt8(at + 1) !== bit) continue;
+    return table
+      .subarray(at + 2, at + entryBytes)
+      .toString('utf8')
+      .replace(/\0.*$/s, '');
+  }
+  return undefined;
+};
+
+/** Encodes the store's facts: 28 fixed bytes, the codec's name, a checksum of all before it. */
+export const encodeFacts = (facts: StoreFacts): Extension => {
+  const codec = Buffer.from(facts.codec, 'utf8');
+  const body = Buffer.alloc(FACTS_FIXED_BYTES + codec.length);
+  body.writeUInt8(FACTS_VERSION, 0);
+  body.writeUInt8(DIGESTS.indexOf(facts.digest) + 1, 1);
+  body.writeUInt8(codec.length, 2);
+  body.set(parseUuid(facts.uuid), 4);
+  body.set(facts.seed, 20);
+  body.set(codec, FACTS_FIXED_BYTES);
+  return { type: STORE_FACTS, data: Buffer.concat([body, checksum(body)]) };
+};
+
+/** Finds and decodes the store's facts; undefined when nvsnap did not make the file. */
+export const decodeFacts = (
+  path: string,
+  extensions: readonly Extension[],
+): StoreFacts | undefined => {
+  const data = extensions.find(({ type }) => type === STORE_FACTS)?.data;
+  if (!data) return undefined;
+  const body = data.subarray(0, -CHECKSUM_BYTES);
+  if (body.length < FACTS_FIXED_BYTES || !sameBytes(checksum(body), data.subarray(body.length))) {
+    throw fault('store-damaged', {
+      path,
+      problem: "the store's facts do not match their checksum",
+    });
+  }
+  if (body.readUInt8(0) !== FACTS_VERSION) {
+    throw fault('store-unsupported', { path, feature: `store version ${body.readUInt8(0)}` });
+  }
+  const digest = DIGESTS[body.readUInt8(1) - 1];
+  const codec = body.subarray(FACTS_FIXED_BYTES).toString('utf8');
+  if (!digest || !isCodecName(codec)) {
+    throw fault('store-unsupported', { path, feature: `the codec or digest "${codec}"` });
+  }
+  return { uuid: formatUuid(body.subarray(4, 20)), digest, seed: body.subarray(20, 28), codec };
+};

@@ -1,0 +1,15 @@
+// The door of qcow2/: the format's codecs, reading a store, and changing one.
+
+export { type Built, type OwnSnapshot, SnapshotBuilder } from './builder.js';
+export { createStore } from './create.js';
+export { DigestReader } from './digests.js';
+export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
+export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
+export { INCOMPATIBLE, UNTOUCHED } from './header.js';
+export type { SnapshotRecord } from './record.js';
+export { MAX_TAG_BYTES, NEW_SNAPSHOT_ICOUNT, type SnapshotEntry } from './snapshots.js';
+export { type Snapshot, Store } from './store.js';
+export { Table } from './table.js';
+export { type NextSnapshot, Transaction } from './transaction.js';
+export { isNilUuid, NIL_UUID } from './uuid.js';
+export * from './words.js';

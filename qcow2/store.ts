@@ -1,0 +1,214 @@
+// Reading a store: the header, its extensions, the snapshot table and the tables below it. Every
+// offset and count is bounded by the file before anything is read or allocated.
+
+import { errnoOf, type File, fault, openFile, reasonOf } from '../disk/index.js';
+import {
+  decodeExtensions,
+  decodeFacts,
+  type Extension,
+  nameOfFeature,
+  type StoreFacts,
+} from './extensions.js';
+import { Geometry } from './geometry.js';
+import {
+  decodeHeader,
+  type Header,
+  INCOMPATIBLE,
+  MAX_L1_BYTES,
+  MAX_SNAPSHOT_TABLE_BYTES,
+} from './header.js';
+import { decodeRecord, type SnapshotRecord } from './record.js';
+import { decodeSnapshots, type SnapshotEntry, type SnapshotTable } from './snapshots.js';
+import { Table } from './table.js';
+
+/** One snapshot of a store. `record` is there when nvsnap made it. */
+export interface Snapshot {
+  readonly entry: SnapshotEntry;
+  readonly record: SnapshotRecord | undefined;
+}
+
+/** How often a reader tries again when a writer publishes while it reads the tables. */
+const OPEN_TRIES = 10;
+
+export class Store {
+  readonly file: File;
+  readonly header: Header;
+  readonly geometry: Geometry;
+  readonly extensions: readonly Extension[];
+  /** What is true of the whole store; undefined when nvsnap did not make the file. */
+  readonly facts: StoreFacts | undefined;
+  readonly snapshots: readonly Snapshot[];
+  /** Bytes of the snapshot table. */
+  readonly snapshotTableBytes: number;
+  readonly #l1s = new Map<string, Table>();
+
+  private constructor(file: File) {
+    this.file = file;
+    const first = this.#readUpTo(0, 112);
+    this.header = decodeHeader(file.path, first);
+    this.geometry = new Geometry(this.header.clusterBits);
+    const cluster = this.#readUpTo(0, this.geometry.clusterSize);
+    this.extensions = decodeExtensions(file.path, cluster, this.header.headerLength);
+    this.facts = decodeFacts(file.path, this.extensions);
+    this.#refuseUnknownFeatures();
+    const table = this.#readSnapshots();
+    this.snapshotTableBytes = table.bytes;
+    this.snapshots = table.entries.map((entry) => ({
+      entry,
+      record: decodeRecord(file.path, entry),
+    }));
+  }
+
+  /** Opens a store for reading ("r") or writing ("r+"); the caller closes `store.file`. */
+  static open(
+    path: string,
+    flags: 'r' | 'r+',
+    log?: string,
+    inspect?: (store: Store) => void,
+  ): Store {
+    let file: File;
+    try {
+      file = openFile(path, flags, log);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') throw fault('store-missing', { path }, error);
+      throw fault('store-unusable', { path, reason: reasonOf(error) }, error);
+    }
+    try {
+      return Store.attach(file, inspect);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Reads the tables of an open file. A writer may publish meanwhile: then the header has changed
+   * since, what was read may be a mixture, and it is read again. `inspect` runs inside that window:
+   * what it reads (an L1 table) is of the same generation as the rest.
+   */
+  static attach(file: File, inspect?: (store: Store) => void): Store {
+    for (let tries = 1; ; tries += 1) {
+      const before = headerBytes(file);
+      try {
+        const store = new Store(file);
+        inspect?.(store);
+        if (before.equals(headerBytes(file)) || tries === OPEN_TRIES) return store;
+      } catch (error) {
+        if (before.equals(headerBytes(file)) || tries === OPEN_TRIES) throw error;
+      }
+    }
+  }
+
+  get path(): string {
+    return this.file.path;
+  }
+
+  #damaged(problem: string): never {
+    throw fault('store-damaged', { path: this.path, problem });
+  }
+
+  #refuseUnknownFeatures(): void {
+    const { incompatible } = this.header;
+    const path = this.path;
+    const known =
+      INCOMPATIBLE.dirty |
+      INCOMPATIBLE.corrupt |
+      INCOMPATIBLE.compressionType |
+      INCOMPATIBLE.privateCodec;
+    for (let bit = 0; bit < 64; bit += 1) {
+      const mask = 1n << BigInt(bit);
+      if ((incompatible & mask) === 0n || (known & mask) !== 0n) continue;
+      const named =
+        mask === INCOMPATIBLE.externalData
+          ? 'an external data file'
+          : mask === INCOMPATIBLE.extendedL2
+            ? 'extended L2 entries'
+            : `the incompatible feature ${JSON.stringify(nameOfFeature(this.extensions, bit) ?? `bit ${bit}`)}`;
+      throw fault('store-unsupported', { path, feature: named });
+    }
+    if ((incompatible & INCOMPATIBLE.privateCodec) !== 0n && !this.facts) {
+      throw fault('store-unsupported', {
+        path,
+        feature: 'a private encoding it does not describe',
+      });
+    }
+    const typed = (incompatible & INCOMPATIBLE.compressionType) !== 0n;
+    const { compressionType } = this.header;
+    if (compressionType > 1 || typed !== (compressionType === 1)) {
+      throw fault('store-unsupported', { path, feature: `compression type ${compressionType}` });
+    }
+  }
+
+  #readUpTo(offset: number, length: number): Buffer {
+    const raw = Buffer.alloc(length);
+    return raw.subarray(0, this.file.read(raw, offset));
+  }
+
+  /** Reads exactly `length` bytes; short only when the file ends inside its last cluster. */
+  #readMeta(offset: number, length: number, what: string): Buffer {
+    const raw = Buffer.alloc(length);
+    const got = this.file.read(raw, offset);
+    if (got < length && offset + got + this.geometry.clusterSize <= offset + length) {
+      this.#damaged(`${what} at ${offset} lies outside the file`);
+    }
+    return raw;
+  }
+
+  #readSnapshots(): SnapshotTable {
+    const { snapshotCount, snapshotsOffset } = this.header;
+    if (snapshotCount === 0) return { entries: [], bytes: 0 };
+    const available = Math.max(0, this.file.size() - snapshotsOffset);
+    // The table's length is not stored: read ahead in growing steps until it decodes.
+    for (let length = 64 * 1024; ; length *= 4) {
+      const raw = this.#readUpTo(snapshotsOffset, Math.min(length, available));
+      try {
+        return decodeSnapshots(this.path, raw, snapshotCount);
+      } catch (error) {
+        if (length >= Math.min(available, MAX_SNAPSHOT_TABLE_BYTES)) throw error;
+      }
+    }
+  }
+
+  /** The active L1 table. */
+  activeL1(): Table {
+    return this.#readL1(this.header.l1Offset, this.header.l1Entries);
+  }
+
+  /** A snapshot's L1 table; kept, so that it stays the one read when the store was opened. */
+  l1(entry: SnapshotEntry): Table {
+    const key = `${entry.l1Offset}:${entry.l1Entries}`;
+    let table = this.#l1s.get(key);
+    if (!table) {
+      table = this.#readL1(entry.l1Offset, entry.l1Entries);
+      this.#l1s.set(key, table);
+    }
+    return table;
+  }
+
+  #readL1(offset: number, entries: number): Table {
+    if (entries * 8 > MAX_L1_BYTES) this.#damaged('an L1 table is larger than 32 MiB');
+    if (entries === 0) return Table.empty(0);
+    if (!this.geometry.isAligned(offset)) {
+      this.#damaged(`the L1 table at ${offset} does not begin on a cluster boundary`);
+    }
+    return Table.decode(this.#readMeta(offset, entries * 8, 'the L1 table'));
+  }
+
+  /** Reads the L2 table at a host byte offset. */
+  l2(offset: number): Table {
+    if (!this.geometry.isAligned(offset)) {
+      this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
+    }
+    return Table.decode(this.readCluster(offset, 'the L2 table'));
+  }
+
+  /** Reads one whole host cluster. */
+  readCluster(offset: number, what: string): Buffer {
+    return this.#readMeta(offset, this.geometry.clusterSize, what);
+  }
+}
+
+const headerBytes = (file: File): Buffer => {
+  const raw = Buffer.alloc(112);
+  return raw.subarray(0, file.read(raw, 0));
+};

@@ -1,0 +1,302 @@
+// One change of a store, all or nothing. Everything new goes to clusters that the published
+// generation does not use; when all of it is durable, one write of the header's sector publishes it.
+// Whatever happens before that write leaves the old store, whatever happens after it the new one.
+
+import { fault } from '../disk/index.js';
+import type { Extension } from './extensions.js';
+import { encodeExtensions, isFeatureNames } from './extensions.js';
+import {
+  encodeHeader,
+  HEADER_BYTES,
+  type Header,
+  MAX_L1_BYTES,
+  MAX_SNAPSHOTS,
+  PUBLISH_BYTES,
+  UNTOUCHED,
+} from './header.js';
+import { Placer } from './placer.js';
+import { encodeRecord } from './record.js';
+import { MAX_REFCOUNT_BEFORE_TAKE, REFCOUNT_ORDER, Refcounts } from './refcounts.js';
+import { encodeSnapshots, type SnapshotEntry } from './snapshots.js';
+import type { Snapshot, Store } from './store.js';
+import { Table } from './table.js';
+import { clearCopied, type TableSink } from './tree.js';
+import { decodePacked, highOf, kindOf, lowOf, offsetOf } from './words.js';
+
+/** A snapshot as the next generation shall have it; with `l1`, its table is new. */
+export interface NextSnapshot extends Snapshot {
+  readonly l1?: Table;
+}
+
+export class Transaction implements TableSink {
+  readonly #store: Store;
+  readonly refcounts: Refcounts;
+  readonly placer: Placer;
+  #metadataBytes = 0;
+  #publishing = false;
+
+  private constructor(store: Store, refcounts: Refcounts) {
+    this.#store = store;
+    this.refcounts = refcounts;
+    this.placer = new Placer(store.path, store.geometry, refcounts);
+  }
+
+  /** Begins a change of a store opened for writing, of which the caller is the only writer. */
+  static begin(store: Store): Transaction {
+    const { path, header } = store;
+    if (!store.facts || header.version !== 3) throw fault('store-foreign', { path });
+    if (header.refcountOrder !== REFCOUNT_ORDER) {
+      throw fault('store-unsupported', {
+        path,
+        feature: `${2 ** header.refcountOrder}-bit refcounts`,
+      });
+    }
+    return new Transaction(store, Refcounts.load(store));
+  }
+
+  /** Refuses a take that could overflow a limit, before the first byte is written. */
+  checkHeadroom(): void {
+    const { path } = this.#store;
+    if (this.#store.snapshots.length >= MAX_SNAPSHOTS) {
+      throw fault('store-full', { path, limit: `it holds ${MAX_SNAPSHOTS} already` });
+    }
+    if (this.refcounts.max() > MAX_REFCOUNT_BEFORE_TAKE) {
+      throw fault('store-full', { path, limit: 'the refcount of a shared cluster is near 2^32' });
+    }
+  }
+
+  /** Bytes of tables, digests and refcounts written so far. */
+  get metadataBytes(): number {
+    return this.#metadataBytes;
+  }
+
+  #write(offset: number, raw: Buffer): void {
+    this.#store.file.write(raw, offset);
+    this.#metadataBytes += raw.length;
+  }
+
+  writeCluster(raw: Buffer): number {
+    const offset = this.refcounts.nextRun(1).first * this.#store.geometry.clusterSize;
+    this.#write(offset, raw);
+    return offset;
+  }
+
+  /** Writes bytes to as many adjacent clusters as they need; returns the host byte offset. */
+  #writeAdjacent(raw: Buffer): number {
+    const { geometry } = this.#store;
+    const run = this.refcounts.adjacent(Math.max(1, geometry.clusters(raw.length)));
+    const offset = run.first * geometry.clusterSize;
+    const padded = Buffer.alloc(run.count * geometry.clusterSize);
+    raw.copy(padded);
+    this.#write(offset, padded);
+    return offset;
+  }
+
+  /**
+   * Makes `next` the store's snapshots, oldest first; the last becomes the active state. Resolves
+   * when that is durable. On any failure the old generation stays published.
+   */
+  async publish(next: readonly NextSnapshot[]): Promise<void> {
+    this.placer.finish();
+    const diskSize = Math.max(
+      0,
+      ...next.map(({ entry }) => entry.diskSize ?? this.#store.header.diskSize),
+    );
+    const placed = next.map((snapshot) => this.#placeL1(this.#makeRoom(snapshot, diskSize)));
+    const active = this.#activeTable(next.at(-1), placed.at(-1), diskSize);
+    const activeOffset = this.#writeAdjacent(active.encode());
+    const table = encodeSnapshots(
+      this.#store.path,
+      placed.map(({ entry }) => entry),
+    );
+    const snapshotsOffset = next.length === 0 ? 0 : this.#writeAdjacent(table);
+    this.#count(placed, active);
+    this.#countTables(placed, { active, activeOffset, snapshotsOffset, tableBytes: table.length });
+    const refcountTable = this.refcounts.relocate(
+      {
+        offset: this.#store.header.refcountTableOffset,
+        clusters: this.#store.header.refcountTableClusters,
+      },
+      (offset, raw) => this.#write(offset, raw),
+    );
+    this.#store.file.truncate(this.refcounts.end * this.#store.geometry.clusterSize);
+    await this.#store.file.sync();
+    this.#publishing = true;
+    this.#store.file.write(
+      this.#sector({
+        ...this.#store.header,
+        diskSize,
+        l1Entries: active.length,
+        l1Offset: activeOffset,
+        refcountTableOffset: refcountTable.offset,
+        refcountTableClusters: refcountTable.clusters,
+        snapshotCount: next.length,
+        snapshotsOffset,
+        autoclear: UNTOUCHED,
+        headerLength: HEADER_BYTES,
+      }),
+      0,
+    );
+    await this.#store.file.sync();
+  }
+
+  /** Undoes the growth of a change that failed before it published: the old store ends earlier. */
+  abandon(): void {
+    if (this.#publishing) return;
+    const { file, geometry } = this.#store;
+    const length = Refcounts.load(this.#store).end * geometry.clusterSize;
+    if (file.size() > length) file.truncate(length);
+  }
+
+  /**
+   * When the disk grows past a snapshot's own, the snapshot's digests move to later L1 entries, so
+   * that a reader which takes the disk's size for the snapshot's finds zeros there, not digests.
+   */
+  #makeRoom(snapshot: NextSnapshot, diskSize: number): NextSnapshot {
+    const { geometry } = this.#store;
+    const { record } = snapshot;
+    const needed = geometry.l1Entries(diskSize);
+    if (!record || record.digestL1 >= needed) return snapshot;
+    const old = snapshot.l1 ?? this.#store.l1(snapshot.entry);
+    const shift = needed - record.digestL1;
+    const l1 = Table.empty(old.length + shift);
+    for (let i = 0; i < old.length; i += 1) {
+      l1.set(i < record.digestL1 ? i : i + shift, old.hi(i), old.lo(i));
+    }
+    const vmStateBytes =
+      snapshot.entry.vmStateBytes + shift * geometry.l2Entries * geometry.clusterSize;
+    return {
+      entry: { ...snapshot.entry, vmStateBytes },
+      record: { ...record, digestL1: needed },
+      l1,
+    };
+  }
+
+  /** Writes a new L1 table, and the record that goes with it. */
+  #placeL1(snapshot: NextSnapshot): NextSnapshot {
+    const { l1, record } = snapshot;
+    if (!l1) return snapshot;
+    if (l1.byteLength > MAX_L1_BYTES) {
+      throw fault('store-full', {
+        path: this.#store.path,
+        limit: 'its L1 table would be larger than 32 MiB; use larger clusters',
+      });
+    }
+    if (this.#store.header.autoclear !== UNTOUCHED) this.#clearCopied(l1);
+    const entry: SnapshotEntry = {
+      ...snapshot.entry,
+      l1Offset: this.#writeAdjacent(l1.encode()),
+      l1Entries: l1.length,
+    };
+    return {
+      ...snapshot,
+      entry: record ? { ...entry, extra: encodeRecord(record, entry) } : entry,
+    };
+  }
+
+  /**
+   * Another program may have left COPIED bits in tables that a snapshot now shares; such a table is
+   * copied without them. Files that only nvsnap has written hold none, and skip this.
+   */
+  #clearCopied(l1: Table): void {
+    for (let i = 0; i < l1.length; i += 1) {
+      const offset = offsetOf(l1.hi(i), l1.lo(i));
+      if (offset === 0) continue;
+      const table = this.#store.l2(offset);
+      const fresh = clearCopied(table) ? this.writeCluster(table.encode()) : offset;
+      l1.set(i, highOf(fresh), lowOf(fresh));
+    }
+  }
+
+  /** The active L1: the disk part of the newest snapshot's, as long as the disk. */
+  #activeTable(
+    newest: NextSnapshot | undefined,
+    placed: NextSnapshot | undefined,
+    diskSize: number,
+  ): Table {
+    const { geometry } = this.#store;
+    const entries = Math.max(1, geometry.l1Entries(diskSize));
+    if (!newest || !placed) return Table.empty(entries);
+    const own = geometry.l1Entries(newest.entry.diskSize ?? diskSize);
+    const table = (placed.l1 ?? this.#store.l1(placed.entry)).resized(own).resized(entries);
+    for (let i = 0; i < entries; i += 1) {
+      const offset = offsetOf(table.hi(i), table.lo(i));
+      table.set(i, highOf(offset), lowOf(offset));
+    }
+    return table;
+  }
+
+  /** Brings the refcounts of L2 tables and everything below them from the old roots to the new. */
+  #count(placed: readonly NextSnapshot[], active: Table): void {
+    const deltas = new Map<number, number>();
+    const root = (l1: Table, sign: 1 | -1): void => {
+      for (let i = 0; i < l1.length; i += 1) {
+        const offset = offsetOf(l1.hi(i), l1.lo(i));
+        if (offset !== 0) deltas.set(offset, (deltas.get(offset) ?? 0) + sign);
+      }
+    };
+    root(active, 1);
+    root(this.#store.activeL1(), -1);
+    const kept = new Set(placed.map(({ entry }) => entry.l1Offset));
+    for (const { l1 } of placed) if (l1) root(l1, 1);
+    for (const { entry } of this.#store.snapshots) {
+      if (!kept.has(entry.l1Offset)) root(this.#store.l1(entry), -1);
+    }
+    // Additions first, so that no count passes through zero on its way.
+    for (const [offset, delta] of deltas) if (delta > 0) this.#bumpL2(offset, delta);
+    for (const [offset, delta] of deltas) if (delta < 0) this.#bumpL2(offset, delta);
+  }
+
+  #bumpL2(offset: number, delta: number): void {
+    const { geometry } = this.#store;
+    this.refcounts.bump(geometry.hostCluster(offset), delta);
+    const table = this.#store.l2(offset);
+    for (let i = 0; i < table.length; i += 1) {
+      const hi = table.hi(i);
+      const lo = table.lo(i);
+      if ((hi | lo) === 0) continue;
+      if (kindOf(hi, lo) === 'packed') {
+        const { offset: at, length } = decodePacked(hi, lo, geometry.clusterBits);
+        this.refcounts.bumpBytes(at, length, delta);
+      } else if (offsetOf(hi, lo) !== 0) {
+        this.refcounts.bump(geometry.hostCluster(offsetOf(hi, lo)), delta);
+      }
+    }
+  }
+
+  /** Counts the tables themselves: L1 tables and the snapshot table, new and old. */
+  #countTables(
+    placed: readonly NextSnapshot[],
+    made: { active: Table; activeOffset: number; snapshotsOffset: number; tableBytes: number },
+  ): void {
+    const { header, snapshots, snapshotTableBytes } = this.#store;
+    const { refcounts } = this;
+    const kept = new Set(snapshots.map(({ entry }) => entry.l1Offset));
+    refcounts.bumpBytes(made.activeOffset, made.active.byteLength, 1);
+    refcounts.bumpBytes(made.snapshotsOffset, made.tableBytes, 1);
+    for (const { entry, l1 } of placed)
+      if (l1) refcounts.bumpBytes(entry.l1Offset, l1.byteLength, 1);
+    for (const { entry } of placed) kept.delete(entry.l1Offset);
+    for (const { entry } of snapshots) {
+      if (kept.has(entry.l1Offset)) refcounts.bumpBytes(entry.l1Offset, entry.l1Entries * 8, -1);
+    }
+    refcounts.bumpBytes(header.l1Offset, header.l1Entries * 8, -1);
+    refcounts.bumpBytes(header.snapshotsOffset, snapshotTableBytes, -1);
+  }
+
+  /** The header's sector: fields and extensions, exactly what one write publishes. */
+  #sector(header: Header): Buffer {
+    const privateBits = header.incompatible & ~0xffn;
+    const extensions: Extension[] = this.#store.extensions.filter(
+      (extension) => privateBits !== 0n || !isFeatureNames(extension),
+    );
+    const raw = Buffer.concat([encodeHeader(header), encodeExtensions(extensions)]);
+    if (raw.length > PUBLISH_BYTES) {
+      throw fault('store-unsupported', {
+        path: this.#store.path,
+        feature: 'more header extensions than fit in a sector',
+      });
+    }
+    return Buffer.concat([raw, Buffer.alloc(PUBLISH_BYTES - raw.length)]);
+  }
+}

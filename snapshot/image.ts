@@ -1,0 +1,94 @@
+// The image to be snapshotted: a regular file, a block device, or standard input.
+
+import fs from 'node:fs';
+import { dataExtents, type Extent, errnoOf, fault, reasonOf, seekEnd } from '../disk/index.js';
+
+export const STDIN = '-';
+
+export interface Image {
+  /** As the caller named it; "-" for standard input. */
+  readonly path: string;
+  /** Absolute path with links resolved: what the record keeps. */
+  readonly realPath: string;
+  readonly fd: number;
+  /** Size in bytes when it was opened. */
+  readonly size: number;
+  /** False for standard input: it can be read only once and in order. */
+  readonly seekable: boolean;
+  /** Where it has data; the rest reads as zeros. */
+  data(): Iterable<Extent>;
+  /** Refuses when the image is no longer as long as it was. */
+  checkSize(): void;
+  close(): void;
+}
+
+const openInput = (size: number | undefined): Image => {
+  if (size === undefined) {
+    throw fault('usage', {
+      problem: 'The size of an image from standard input is not known.',
+      advice: 'Give it with --size, as in --size 256G.',
+    });
+  }
+  return {
+    path: STDIN,
+    realPath: STDIN,
+    fd: 0,
+    size,
+    seekable: false,
+    data: () => (size === 0 ? [] : [{ start: 0, end: size }]),
+    checkSize: () => {},
+    close: () => {},
+  };
+};
+
+const kindOf = (stat: fs.Stats): string => {
+  if (stat.isDirectory()) return 'a directory';
+  if (stat.isFIFO()) return 'a pipe';
+  if (stat.isSocket()) return 'a socket';
+  return 'a character device';
+};
+
+const openPath = (path: string): { fd: number; stat: fs.Stats } => {
+  try {
+    const stat = fs.statSync(path);
+    if (!stat.isFile() && !stat.isBlockDevice()) {
+      throw fault('image-unsuitable', { path, kind: kindOf(stat) });
+    }
+    return { fd: fs.openSync(path, 'r'), stat };
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw fault('image-missing', { path }, error);
+    if (code === 'EACCES' || code === 'EPERM') {
+      throw fault('image-unreadable', { path, reason: 'permission denied' }, error);
+    }
+    throw code?.startsWith('E')
+      ? fault('image-unreadable', { path, reason: reasonOf(error) }, error)
+      : error;
+  }
+};
+
+/** Opens the image. `size` (bytes) is needed for standard input and refused elsewhere. */
+export const openImage = (path: string, size?: number): Image => {
+  if (path === STDIN) return openInput(size);
+  if (size !== undefined) {
+    throw fault('usage', {
+      problem: '--size is for standard input only.',
+      advice: 'Leave it out: the image has a size of its own.',
+    });
+  }
+  const { fd, stat } = openPath(path);
+  const length = stat.isFile() ? stat.size : seekEnd(fd);
+  const now = (): number => (stat.isFile() ? fs.fstatSync(fd).size : seekEnd(fd));
+  return {
+    path,
+    realPath: fs.realpathSync(path),
+    fd,
+    size: length,
+    seekable: true,
+    data: () => dataExtents(fd, length),
+    checkSize: () => {
+      if (now() < length) throw fault('image-shrank', { path, expected: length, got: now() });
+    },
+    close: () => fs.closeSync(fd),
+  };
+};

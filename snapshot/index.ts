@@ -1,0 +1,14 @@
+// The door of snapshot/, and the library's front door ("nvsnap").
+
+export { Fault, type FaultCode, type FaultData } from '../disk/index.js';
+export {
+  createEmitter,
+  type Progress,
+  type RunEmitter,
+  type RunEvents,
+  type StageReport,
+} from '../pipeline/index.js';
+export type { CodecName } from '../qcow2/index.js';
+export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
+export { type TakeOptions, type TakeResult, take } from './take.js';
+export { VERSION } from './version.js';

@@ -1,0 +1,69 @@
+// Tags, and how a person names a snapshot: by tag, by id ("#3"), by the beginning of its uuid, or as
+// "latest".
+
+import { fault } from '../disk/index.js';
+import { MAX_TAG_BYTES, type Snapshot, type Store } from '../qcow2/index.js';
+
+export const LATEST = 'latest';
+export const NONE = 'none';
+/** Fewer characters of a uuid than this are not looked up. */
+const MIN_UUID_PREFIX = 4;
+const RESERVED: ReadonlySet<string> = new Set([LATEST, NONE]);
+
+/** Refuses a tag that qemu-img, or a person, would confuse with something else. */
+export const checkTag = (store: Store | undefined, tag: string): void => {
+  const refuse = (reason: string): never => {
+    throw fault('tag-invalid', { tag, reason });
+  };
+  if (tag === '') refuse('it is empty');
+  if (Buffer.byteLength(tag) > MAX_TAG_BYTES) refuse(`it is longer than ${MAX_TAG_BYTES} bytes`);
+  if (/^\d+$/.test(tag)) refuse('qemu-img takes a number for a snapshot id');
+  if (tag.startsWith('#')) refuse('"#" begins an id');
+  if (RESERVED.has(tag)) refuse('the word has a meaning of its own');
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\u0000-\u001f\u007f]/.test(tag)) refuse('it holds control characters');
+  if (store?.snapshots.some(({ entry }) => entry.tag === tag)) {
+    throw fault('tag-taken', { tag, store: store.path });
+  }
+};
+
+/** A tag from the time, as "2026-11-23T10:15:00Z"; with a counter where that is taken. */
+export const tagFromTime = (store: Store | undefined, now: Date): string => {
+  const base = `${now.toISOString().slice(0, 19)}Z`;
+  const taken = new Set(store?.snapshots.map(({ entry }) => entry.tag));
+  for (let n = 1; ; n += 1) {
+    const tag = n === 1 ? base : `${base}-${n}`;
+    if (!taken.has(tag)) return tag;
+  }
+};
+
+/** The next free id: one more than the largest number in use. */
+export const nextId = (store: Store): string =>
+  String(1 + Math.max(0, ...store.snapshots.map(({ entry }) => Number(entry.id) || 0)));
+
+const knownTags = (store: Store): string => {
+  const tags = store.snapshots.map(({ entry }) => entry.tag);
+  return tags.length > 8 ? `… ${tags.slice(-8).join(', ')}` : tags.join(', ');
+};
+
+/** Finds the snapshot that `wanted` names, or says what there is. */
+export const findSnapshot = (store: Store, wanted: string): Snapshot => {
+  const { snapshots, path } = store;
+  const unknown = (): never => {
+    throw fault('snapshot-unknown', { wanted, store: path, known: knownTags(store) });
+  };
+  if (wanted === LATEST) return snapshots.at(-1) ?? unknown();
+  if (wanted.startsWith('#')) {
+    return snapshots.find(({ entry }) => entry.id === wanted.slice(1)) ?? unknown();
+  }
+  const tagged = snapshots.filter(({ entry }) => entry.tag === wanted);
+  const matches =
+    tagged.length > 0 || wanted.length < MIN_UUID_PREFIX
+      ? tagged
+      : snapshots.filter(({ record }) => record?.uuid.startsWith(wanted.toLowerCase()));
+  if (matches.length > 1) {
+    const list = matches.map(({ entry }) => `#${entry.id}`).join(', ');
+    throw fault('snapshot-ambiguous', { wanted, store: path, matches: list });
+  }
+  return matches[0] ?? unknown();
+};

@@ -1,0 +1,85 @@
+// How many threads each stage gets, and how much memory the batches may take.
+
+import { availableParallelism } from 'node:os';
+import { fault, MiB } from '../disk/index.js';
+import {
+  type SlabLayout,
+  SlabPool,
+  type Step,
+  slabBytes,
+  TASKS_PER_THREAD,
+} from '../pipeline/index.js';
+
+/** Threads per stage by name; a number is for all stages. */
+export type Threads = number | Readonly<Record<string, number>>;
+
+const MAX_THREADS = 256;
+/** A hop between threads costs 20 to 100 µs: at 4 MiB that is lost in reading the batch. */
+export const BATCH_BYTES = 4 * MiB;
+/** The smallest batch that a small --memory leads to. */
+const SMALL_BATCH_BYTES = MiB;
+/** One batch in the source, one in the sink. */
+const OUTSIDE_STAGES = 2;
+/** With fewer slabs than this, stages wait for each other. */
+const MIN_SLABS = 4;
+/** What all slabs together may take unless --memory says otherwise. */
+const DEFAULT_MEMORY = 192 * MiB;
+
+/** Threads for one stage: what was asked for it, or `usual` capped by the machine and the work. */
+export const threadsFor = (
+  stage: string,
+  asked: Threads | undefined,
+  usual: number,
+  batches: number,
+): number => {
+  const wanted = typeof asked === 'number' ? asked : asked?.[stage];
+  if (wanted === undefined) return Math.max(1, Math.min(usual, availableParallelism(), batches));
+  if (!Number.isInteger(wanted) || wanted < 1 || wanted > MAX_THREADS) {
+    throw fault('usage', {
+      problem: `${wanted} is not a number of threads.`,
+      advice: `Give 1 to ${MAX_THREADS}, or leave --threads out.`,
+    });
+  }
+  return Math.min(wanted, Math.max(1, batches));
+};
+
+export const checkThreadNames = (asked: Threads | undefined, known: readonly string[]): void => {
+  if (asked === undefined || typeof asked === 'number') return;
+  const unknown = Object.keys(asked).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw fault('usage', {
+    problem: `There is no stage ${JSON.stringify(unknown)} to give threads to.`,
+    advice: `The stages are: ${known.join(', ')}.`,
+  });
+};
+
+/** Image bytes of a batch for an image of `size` bytes. */
+export const batchBytesFor = (
+  clusterSize: number,
+  size: number,
+  memory: number | undefined,
+): number => {
+  const usual =
+    memory !== undefined && memory < MIN_SLABS * 2 * (BATCH_BYTES + MiB)
+      ? SMALL_BATCH_BYTES
+      : BATCH_BYTES;
+  const needed = Math.ceil(Math.max(1, size) / clusterSize) * clusterSize;
+  return Math.max(clusterSize, Math.min(usual, needed));
+};
+
+/** The slabs for a line of stages, within `memory` bytes. */
+export const planSlabs = (
+  layout: SlabLayout,
+  steps: readonly Step[],
+  batches: number,
+  memory = DEFAULT_MEMORY,
+): SlabPool => {
+  const each = slabBytes(layout);
+  const threads = steps.reduce((sum, step) => sum + ('threads' in step ? step.threads : 0), 0);
+  const wanted = Math.min(threads * TASKS_PER_THREAD, batches) + OUTSIDE_STAGES;
+  const affordable = Math.floor(memory / each);
+  if (affordable < Math.min(wanted, MIN_SLABS)) {
+    throw fault('memory-too-small', { given: memory, needed: each * MIN_SLABS });
+  }
+  return new SlabPool(layout, Math.min(wanted, affordable));
+};

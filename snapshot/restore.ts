@@ -1,0 +1,157 @@
+// restore: any snapshot back to a file or device, whatever came before or after it.
+//
+//     map ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
+
+import { openDigester } from '../disk/index.js';
+import { type RunEmitter, run, type StageReport, type Step } from '../pipeline/index.js';
+import { DigestReader, type Snapshot, type Store } from '../qcow2/index.js';
+import * as stages from '../stages/index.js';
+import { SnapshotMap } from './map.js';
+import { findSnapshot } from './names.js';
+import { type Output, openOutput } from './output.js';
+import { batchBytesFor, checkThreadNames, planSlabs, type Threads, threadsFor } from './plan.js';
+import { asOwn, codecOf, imageSizeOf, withStore } from './store.js';
+
+export interface RestoreOptions {
+  readonly store: string;
+  /** A tag, "#id", uuid prefix or "latest". */
+  readonly snapshot: string;
+  /** Path of the file to make, or of a block device. */
+  readonly output: string;
+  /** Replace an existing file, or write to a block device. */
+  readonly force?: boolean | undefined;
+  readonly threads?: Threads | undefined;
+  /** Bytes for batches in flight. */
+  readonly memory?: number | undefined;
+  readonly events?: RunEmitter | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What a restore did. Sizes in bytes, times in milliseconds. */
+export interface RestoreResult {
+  readonly store: string;
+  readonly id: string;
+  readonly tag: string;
+  readonly output: string;
+  readonly imageBytes: number;
+  /** Image bytes that were stored; the rest read as zeros and were left as holes. */
+  readonly dataBytes: number;
+  /** False when the snapshot has no digests to hold its bytes against: another program made it. */
+  readonly verified: boolean;
+  readonly elapsedMs: number;
+  readonly stages: readonly StageReport[];
+}
+
+export const RESTORE_STAGES = ['fetch', 'decode', 'verify', 'deliver'] as const;
+
+/** The reverse line of stages. */
+const stepsFor = (
+  store: Store,
+  options: RestoreOptions,
+  output: Output,
+  verified: boolean,
+  batches: number,
+): Step[] => {
+  const { threads } = options;
+  const count = (stage: string, usual: number): number =>
+    threadsFor(stage, threads, usual, batches);
+  const codec = codecOf(store);
+  const { facts } = store;
+  const decode =
+    codec === 'none' ? [] : [stages.decode({ codec }, count('decode', Number.POSITIVE_INFINITY))];
+  const verify =
+    verified && facts
+      ? [stages.verify({ algorithm: facts.digest, seed: facts.seed }, count('verify', 1))]
+      : [];
+  return [
+    stages.fetch(store.file.spec, count('fetch', 1)),
+    ...decode,
+    ...verify,
+    stages.deliver(
+      { output: output.spec, sparse: output.sparse },
+      count('deliver', codec === 'none' ? 2 : 1),
+    ),
+  ];
+};
+
+/** Moves one snapshot's bytes to an open output. */
+const pour = async (
+  store: Store,
+  snapshot: Snapshot,
+  output: Output,
+  options: RestoreOptions,
+): Promise<{ dataBytes: number; verified: boolean; stages: readonly StageReport[] }> => {
+  const { clusterSize } = store.geometry;
+  const size = imageSizeOf(store, snapshot);
+  const own = asOwn(snapshot);
+  const digests =
+    own &&
+    store.facts &&
+    new DigestReader(store, own, openDigester(store.facts.digest, store.facts.seed));
+  const verified = digests !== undefined;
+  if (!verified) {
+    options.events?.emit(
+      'notice',
+      'This snapshot was made by another program and has no digests: its bytes cannot be verified.',
+    );
+  }
+  const batchBytes = batchBytesFor(clusterSize, size, options.memory);
+  const batches = Math.ceil(size / batchBytes);
+  const steps = stepsFor(store, options, output, verified, batches);
+  // A payload is known only to the sector and may be up to two clusters long.
+  const layout = {
+    clusterSize,
+    clusters: batchBytes / clusterSize,
+    packedBytes: batchBytes + 2 * clusterSize,
+  };
+  const slabs = planSlabs(layout, steps, batches, options.memory);
+  let zeroBytes = 0;
+  const map = new SnapshotMap(store, snapshot, size, digests, (bytes) => {
+    zeroBytes += bytes;
+  });
+  const reports = await run({
+    verb: 'restore',
+    slabs,
+    source: () => map.batches(slabs),
+    steps,
+    sink: () => {},
+    totalBytes: size,
+    events: options.events,
+    signal: options.signal,
+  });
+  return { dataBytes: size - zeroBytes, verified, stages: reports };
+};
+
+/** Restores a snapshot. Rejects with a Fault, and then leaves no half-written output behind. */
+export const restore = (options: RestoreOptions): Promise<RestoreResult> => {
+  checkThreadNames(options.threads, RESTORE_STAGES);
+  const began = performance.now();
+  return withStore(
+    options.store,
+    async (store) => {
+      const snapshot = findSnapshot(store, options.snapshot);
+      const size = imageSizeOf(store, snapshot);
+      const output = openOutput(options.output, size, options.force ?? false);
+      try {
+        const done = await pour(store, snapshot, output, options);
+        output.finish();
+        return {
+          store: options.store,
+          id: snapshot.entry.id,
+          tag: snapshot.entry.tag,
+          output: options.output,
+          imageBytes: size,
+          ...done,
+          elapsedMs: Math.round(performance.now() - began),
+        };
+      } catch (error) {
+        output.discard();
+        throw error;
+      }
+    },
+    (store) => {
+      // Read in the same generation as the snapshot table: a writer may publish meanwhile.
+      store.l1(findSnapshot(store, options.snapshot).entry);
+    },
+  );
+};

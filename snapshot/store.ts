@@ -1,0 +1,132 @@
+// Opening a store for one verb, and closing it whatever happens.
+
+import { randomBytes, randomUUID } from 'node:crypto';
+import fs from 'node:fs';
+import { type DigestAlgorithm, fault, formatSize, lockWriter } from '../disk/index.js';
+import {
+  type CodecName,
+  createStore,
+  INCOMPATIBLE,
+  MAX_CLUSTER_BITS,
+  MIN_NEW_CLUSTER_BITS,
+  type OwnSnapshot,
+  type Snapshot,
+  Store,
+  type StoreFacts,
+} from '../qcow2/index.js';
+
+export const DEFAULT_CLUSTER_SIZE = 65536;
+export const DEFAULT_CODEC: CodecName = 'zstd';
+export const DEFAULT_DIGEST: DigestAlgorithm = 'xxh3-128';
+const SEED_BYTES = 8;
+
+/** What a caller asks of a store; what is left out is the store's own, or the default for a new one. */
+export interface StoreSettings {
+  /** Bytes: a power of 2 from 4 KiB to 2 MiB. */
+  readonly clusterSize?: number | undefined;
+  readonly compression?: CodecName | undefined;
+  readonly digest?: DigestAlgorithm | undefined;
+}
+
+const clusterBitsOf = (size: number): number => {
+  const bits = Math.log2(size);
+  if (Number.isInteger(bits) && bits >= MIN_NEW_CLUSTER_BITS && bits <= MAX_CLUSTER_BITS)
+    return bits;
+  throw fault('usage', {
+    problem: `A cluster size of ${size} bytes is not possible.`,
+    advice: 'Choose a power of 2 from 4K to 2M.',
+  });
+};
+
+/** Refuses settings that an existing store does not have. */
+const checkSettings = (store: Store, facts: StoreFacts, asked: StoreSettings): void => {
+  const differs = (setting: string, has: string, wanted: string): void => {
+    if (has !== wanted)
+      throw fault('store-settings', { path: store.path, setting, has, asked: wanted });
+  };
+  if (asked.clusterSize !== undefined) {
+    differs('cluster size', formatSize(store.geometry.clusterSize), formatSize(asked.clusterSize));
+  }
+  if (asked.compression) differs('compression', facts.codec, asked.compression);
+  if (asked.digest) differs('digest', facts.digest, asked.digest);
+};
+
+/** A store open for writing. `facts` is there: nvsnap made it. */
+export interface WritableStore {
+  readonly store: Store;
+  readonly facts: StoreFacts;
+  /** True when this call made it. */
+  readonly created: boolean;
+}
+
+/** Opens a store for writing as its only writer, or makes it. `log` records all I/O (for tests). */
+export const openWritable = async (
+  path: string,
+  asked: StoreSettings,
+  log?: string,
+): Promise<WritableStore> => {
+  if (asked.clusterSize !== undefined) clusterBitsOf(asked.clusterSize);
+  const created = !fs.existsSync(path);
+  if (!created && !fs.statSync(path).isFile()) {
+    throw fault('store-unusable', { path, reason: 'it is not a regular file' });
+  }
+  const first = created ? await makeStore(path, asked, log) : Store.open(path, 'r+', log);
+  try {
+    lockWriter(path, first.file.spec.fd);
+    // The tables may have changed between opening and locking; from here on they cannot.
+    const store = Store.attach(first.file);
+    return { store, facts: writableFacts(store, asked), created };
+  } catch (error) {
+    first.file.close();
+    throw error;
+  }
+};
+
+const writableFacts = (store: Store, asked: StoreSettings): StoreFacts => {
+  const { path, facts, header } = store;
+  if ((header.incompatible & INCOMPATIBLE.corrupt) !== 0n)
+    throw fault('store-corrupt-flag', { path });
+  if ((header.incompatible & INCOMPATIBLE.dirty) !== 0n) throw fault('store-dirty-flag', { path });
+  if (!facts) throw fault('store-foreign', { path });
+  checkSettings(store, facts, asked);
+  return facts;
+};
+
+const makeStore = (path: string, asked: StoreSettings, log?: string): Promise<Store> =>
+  createStore(
+    path,
+    clusterBitsOf(asked.clusterSize ?? DEFAULT_CLUSTER_SIZE),
+    {
+      uuid: randomUUID(),
+      digest: asked.digest ?? DEFAULT_DIGEST,
+      seed: randomBytes(SEED_BYTES),
+      codec: asked.compression ?? DEFAULT_CODEC,
+    },
+    log,
+  );
+
+/** Opens a store for reading and closes it after `use`, which must not keep it. */
+export const withStore = async <T>(
+  path: string,
+  use: (store: Store) => T | Promise<T>,
+  inspect?: (store: Store) => void,
+): Promise<T> => {
+  const store = Store.open(path, 'r', undefined, inspect);
+  try {
+    return await use(store);
+  } finally {
+    store.file.close();
+  }
+};
+
+/** A snapshot as one of ours, if nvsnap made it. */
+export const asOwn = (snapshot: Snapshot): OwnSnapshot | undefined =>
+  snapshot.record ? { entry: snapshot.entry, record: snapshot.record } : undefined;
+
+/** Size of a snapshot's image in bytes: exact for ours, the virtual disk's for others. */
+export const imageSizeOf = (store: Store, { entry, record }: Snapshot): number =>
+  record?.imageSize ?? entry.diskSize ?? store.header.diskSize;
+
+/** The codec of a store's compressed clusters. */
+export const codecOf = (store: Store): CodecName =>
+  store.facts?.codec ?? (store.header.compressionType === 1 ? 'zstd' : 'zlib');

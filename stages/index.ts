@@ -1,0 +1,83 @@
+// The door of stages/: the built-in stages, each as something a line can use. The modules themselves
+// are loaded in the threads only.
+
+import type { FileSpec } from '../disk/index.js';
+import type { StageUse } from '../pipeline/index.js';
+import type { CodecOptions } from './codec/index.js';
+import { hasPayload } from './decode.js';
+import type { DedupOptions } from './dedup.js';
+import type { DeliverOptions } from './deliver.js';
+import { needsPadding } from './pad.js';
+import type { ScanOptions } from './scan.js';
+import { hasData } from './write.js';
+
+export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
+
+const at = (name: string): string => new URL(`./${name}.js`, import.meta.url).href;
+
+export const scan = (options: ScanOptions, threads: number): StageUse => ({
+  name: 'scan',
+  module: at('scan'),
+  options,
+  threads: options.seekable ? threads : 1,
+});
+
+export const dedup = (options: DedupOptions, threads: number): StageUse => ({
+  name: 'dedup',
+  module: at('dedup'),
+  options,
+  threads,
+});
+
+export const pad = (threads: number): StageUse => ({
+  name: 'pad',
+  module: at('pad'),
+  options: {},
+  threads,
+  wants: needsPadding,
+});
+
+export const compress = (options: CodecOptions, threads: number): StageUse => ({
+  name: 'compress',
+  module: at('compress'),
+  options,
+  threads,
+  wants: hasData,
+});
+
+export const write = (store: FileSpec, threads: number): StageUse => ({
+  name: 'write',
+  module: at('write'),
+  options: store,
+  threads,
+  wants: hasData,
+});
+
+export const fetch = (store: FileSpec, threads: number): StageUse => ({
+  name: 'fetch',
+  module: at('fetch'),
+  options: store,
+  threads,
+});
+
+export const decode = (options: CodecOptions, threads: number): StageUse => ({
+  name: 'decode',
+  module: at('decode'),
+  options,
+  threads,
+  wants: hasPayload,
+});
+
+export const verify = (options: DedupOptions, threads: number): StageUse => ({
+  name: 'verify',
+  module: at('verify'),
+  options,
+  threads,
+});
+
+export const deliver = (options: DeliverOptions, threads: number): StageUse => ({
+  name: 'deliver',
+  module: at('deliver'),
+  options,
+  threads,
+});

@@ -1,0 +1,17 @@
+// pad: completes a run that does not end on a cluster boundary with zeros, so that what is stored is
+// always whole clusters and never shows what the slab held before.
+
+import { type Batch, stage } from '../pipeline/index.js';
+
+/** Only a batch with a short tail has anything to pad. */
+export const needsPadding = (batch: Batch): boolean =>
+  batch.length % batch.layout.clusterSize !== 0;
+
+export default stage({
+  name: 'pad',
+  open: () => ({
+    batch(batch) {
+      batch.data.fill(0, batch.length, batch.count * batch.layout.clusterSize);
+    },
+  }),
+});

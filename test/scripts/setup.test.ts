@@ -1,0 +1,93 @@
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+
+const house = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** The smallest command line: it says where it runs and what it was given. */
+const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
+
+/**
+ * A clone with one source file and borrowed packages. Its stamp says that they are installed, so
+ * that no test installs anything.
+ */
+function makeClone(t: Test): string {
+  const clone = realpathSync(mkdtempSync(join(tmpdir(), 'nvsnap-setup-')));
+  t.teardown(() => rmSync(clone, { recursive: true }));
+  for (const folder of ['scripts', 'cli', 'node_modules/@types']) {
+    mkdirSync(join(clone, folder), { recursive: true });
+  }
+  for (const file of ['scripts/setup', 'scripts/nvsnap', 'package-lock.json', 'tsconfig.json']) {
+    copyFileSync(join(house, file), join(clone, file));
+  }
+  for (const name of ['typescript', '@types/node']) {
+    symlinkSync(join(house, 'node_modules', name), join(clone, 'node_modules', name));
+  }
+  const digest = createHash('sha256').update(readFileSync(join(clone, 'package-lock.json')));
+  writeFileSync(join(clone, 'node_modules/.nvsnap-stamp'), `${digest.digest('hex')}\n`);
+  writeFileSync(join(clone, 'package.json'), '{ "type": "module" }\n');
+  writeFileSync(join(clone, 'cli/main.ts'), ECHO);
+  return clone;
+}
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(program: string, args: readonly string[] = [], cwd = '/'): Outcome {
+  const { status, stdout, stderr } = spawnSync(program, args, { cwd, encoding: 'utf8' });
+  return { code: status, stdout, stderr };
+}
+
+t.test('nvsnap runs from any folder and through a symlink', async (t) => {
+  const clone = makeClone(t);
+  const elsewhere = join(clone, 'else where');
+  const link = join(elsewhere, 'link');
+  mkdirSync(elsewhere);
+  symlinkSync('../scripts/nvsnap', link);
+
+  const first = run(link, ['take', 'a b', ''], elsewhere);
+  t.equal(first.code, 0, first.stderr);
+  t.same(JSON.parse(first.stdout), [elsewhere, 'take', 'a b', '']);
+  t.match(first.stderr, /compiling/);
+
+  const second = run(join(clone, 'scripts/nvsnap'));
+  t.same(JSON.parse(second.stdout), ['/']);
+  t.equal(second.stderr, '', 'nothing is built twice');
+});
+
+t.test('setup follows the sources, and never writes to stdout', async (t) => {
+  const clone = makeClone(t);
+  const setup = join(clone, 'scripts/setup');
+  const extra = join(clone, 'cli/extra.ts');
+  const compiled = join(clone, 'dist/cli/extra.js');
+
+  writeFileSync(extra, 'export const extra = 1;\n');
+  t.match(run(setup), { code: 0, stdout: '' });
+  t.ok(existsSync(compiled));
+
+  rmSync(extra);
+  t.match(run(setup), { code: 0, stdout: '' });
+  t.notOk(existsSync(compiled), 'what lost its source is gone');
+  t.same(run(setup), { code: 0, stdout: '', stderr: '' });
+
+  writeFileSync(extra, "export const extra: number = 'one';\n");
+  t.match(run(setup), { code: 1, stdout: '', stderr: /do not compile/ });
+  t.match(run(setup), { code: 1, stdout: '' }, 'a failure is not forgotten');
+});
