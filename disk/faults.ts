@@ -50,7 +50,12 @@ const CATALOGUE = {
       `The image ${d.path} became shorter while it was read: ${d.expected} bytes expected, ${d.got} found.`,
       'Nothing was saved; take the snapshot again when the image keeps its size.',
     ),
-  'image-grew': (d: { path: string; expected: number }) =>
+  'input-short': (d: { expected: number; got: number }) =>
+    say(
+      `Standard input ended after ${d.got} of the ${d.expected} bytes that --size announced.`,
+      'Nothing was saved; give the exact size.',
+    ),
+  'input-long': (d: { expected: number }) =>
     say(
       `Standard input holds more than the ${d.expected} bytes that --size announced.`,
       'Nothing was saved; give the exact size.',

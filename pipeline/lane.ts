@@ -47,7 +47,7 @@ export class Lane extends Transform {
     }
     const run = this.#run(place);
     this.#running.add(run);
-    run.finally(() => this.#running.delete(run));
+    void run.finally(() => this.#running.delete(run));
     if (this.#running.size < this.#width) next();
     else this.#resume = next;
   }

@@ -55,7 +55,7 @@ export default async (slab: number): Promise<Outcome> => {
     name = own;
     const began = performance.now();
     const work = thread.batch?.(batch);
-    if (work) await work;
+    if (work !== undefined) await work;
     return Math.round((performance.now() - began) * 1000);
   } catch (error) {
     return failure(error, name, batch.offset);

@@ -9,6 +9,8 @@ export {
   type StageReport,
 } from '../pipeline/index.js';
 export type { CodecName } from '../qcow2/index.js';
+export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
-export { type TakeOptions, type TakeResult, take } from './take.js';
+export { take } from './take.js';
+export type { TakeOptions, TakeResult } from './take-options.js';
 export { VERSION } from './version.js';

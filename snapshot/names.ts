@@ -20,7 +20,6 @@ export const checkTag = (store: Store | undefined, tag: string): void => {
   if (/^\d+$/.test(tag)) refuse('qemu-img takes a number for a snapshot id');
   if (tag.startsWith('#')) refuse('"#" begins an id');
   if (RESERVED.has(tag)) refuse('the word has a meaning of its own');
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (/[\u0000-\u001f\u007f]/.test(tag)) refuse('it holds control characters');
   if (store?.snapshots.some(({ entry }) => entry.tag === tag)) {
     throw fault('tag-taken', { tag, store: store.path });

@@ -57,10 +57,11 @@ const open = ({ path, fd, size, seekable }: ScanOptions, desk: Desk): StageThrea
     }
     if (desk.cancelled()) return;
     if (got < into.length) {
+      if (!seekable) throw fault('input-short', { expected: size, got: batch.offset + got });
       throw fault('image-shrank', { path, expected: size, got: batch.offset + got });
     }
     if (!seekable && batch.offset + got === size && !pipeEnded(fd, desk)) {
-      throw fault('image-grew', { path, expected: size });
+      throw fault('input-long', { expected: size });
     }
   },
 });

@@ -1,0 +1,3 @@
+// The door of cli/.
+
+export { runCli } from './program.js';

@@ -1,0 +1,47 @@
+// Options as people write them.
+
+import { fault, MiB, parseSize } from '../disk/index.js';
+
+/** A size in bytes, for one option. */
+export const parseSizeOption =
+  (option: string) =>
+  (text: string): number => {
+    const size = parseSize(text);
+    if (size !== undefined) return size;
+    throw fault('usage', {
+      problem: `${option} ${JSON.stringify(text)} is not a size.`,
+      advice: 'Write it as 4096, 64K, 1.5M or 256G.',
+    });
+  };
+
+/** A memory size: below 1 MiB nobody means it. */
+export const parseMemory = (text: string): number => {
+  const size = parseSizeOption('--memory')(text);
+  if (size >= MiB) return size;
+  throw fault('usage', {
+    problem: `--memory ${JSON.stringify(text)} is too little.`,
+    advice: 'Give at least 1M; the default is 192M.',
+  });
+};
+
+export const parseNumber =
+  (option: string) =>
+  (text: string): number => {
+    if (/^-?\d+$/.test(text)) return Number(text);
+    throw fault('usage', {
+      problem: `${option} ${JSON.stringify(text)} is not a whole number.`,
+      advice: 'Give a number.',
+    });
+  };
+
+/** "4" for every stage, or "scan=1,compress=4". */
+export const parseThreads = (text: string): number | Record<string, number> => {
+  const threads = parseNumber('--threads');
+  if (!text.includes('=')) return threads(text);
+  return Object.fromEntries(
+    text.split(',').map((part) => {
+      const [stage = '', count = ''] = part.split('=');
+      return [stage, threads(count)];
+    }),
+  );
+};

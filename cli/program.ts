@@ -1,0 +1,164 @@
+// The commands, their options and their help; what they do is in one file each.
+
+import { Command, CommanderError, Option } from 'commander';
+import { Fault, VERSION } from '../snapshot/index.js';
+import { parseMemory, parseNumber, parseSizeOption, parseThreads } from './parse.js';
+import { type CommonOptions, Screen } from './screen.js';
+
+/** A command's work: the exit code, or a fault. */
+type Action = (
+  args: readonly string[],
+  options: Record<string, unknown>,
+  screen: Screen,
+) => Promise<number>;
+
+let exitCode = 0;
+
+const common = (command: Command): Command =>
+  command
+    .option('--json', 'one JSON document on standard output')
+    .addOption(
+      new Option('--progress <how>', 'progress on standard error')
+        .choices(['auto', 'json', 'none'])
+        .default('auto'),
+    )
+    .option('-q, --quiet', 'say nothing but errors')
+    .option('--no-color', 'no colours (as NO_COLOR does)')
+    .option('--debug', 'stack traces with errors');
+
+const act = (load: () => Promise<{ default: Action }>) =>
+  async function (this: Command): Promise<void> {
+    const options = this.opts<CommonOptions>();
+    const screen = new Screen(options);
+    try {
+      const { default: action } = await load();
+      exitCode = await action(this.args, options as Record<string, unknown>, screen);
+    } catch (error) {
+      exitCode = screen.failure(error);
+    }
+  };
+
+const addTake = (program: Command): void => {
+  common(program.command('take <image> <store>'))
+    .summary('take a snapshot of an image')
+    .description(
+      'Takes a snapshot of IMAGE (a file, a block device, or - for standard input) into STORE.\n' +
+        'The first one makes the store and is complete; each later one stores only what changed.',
+    )
+    .option('-t, --tag <tag>', 'name of the snapshot (default: made from the time)')
+    .option('--parent <snapshot>', 'compare with: latest, a tag, #id, uuid, or none', 'latest')
+    .option(
+      '--cluster-size <size>',
+      'for a new store: 4K to 2M (default: 64K)',
+      parseSizeOption('--cluster-size'),
+    )
+    .addOption(
+      new Option('-c, --compression <codec>', 'for a new store (default: zstd)').choices([
+        'zstd',
+        'zlib',
+        'lz4',
+        'none',
+      ]),
+    )
+    .option('--level <n>', "the codec's level (zstd: 1)", parseNumber('--level'))
+    .addOption(
+      new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices([
+        'xxh3-128',
+        'blake3',
+      ]),
+    )
+    .option('--size <size>', 'size of an image from standard input', parseSizeOption('--size'))
+    .option('--threads <n>', 'threads per stage, or as scan=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .option('--other-image', 'take even if the image has nothing in common with the parent')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap take /var/lib/vm/nvdimm.img vm.qcow2
+  nvsnap take /dev/pmem0 pmem.qcow2 --tag before-upgrade
+  ssh host cat nvdimm.img | nvsnap take - vm.qcow2 --size 256G`,
+    )
+    .action(act(() => import('./take.js')));
+};
+
+const addRestore = (program: Command): void => {
+  common(program.command('restore <store> <snapshot> <output>'))
+    .summary('bring a snapshot back')
+    .description(
+      'Writes SNAPSHOT (a tag, #id, uuid prefix or "latest") of STORE to OUTPUT, a new file or a block\n' +
+        'device. Every cluster is held against its digest; holes stay holes.',
+    )
+    .option('-f, --force', 'replace an existing file, or write to a block device')
+    .option('--threads <n>', 'threads per stage, or as decode=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap restore vm.qcow2 latest nvdimm.img
+  nvsnap restore vm.qcow2 before-upgrade /dev/pmem0 --force`,
+    )
+    .action(act(() => import('./restore.js')));
+};
+
+const addReaders = (program: Command): void => {
+  common(program.command('list <store>'))
+    .summary('list the snapshots of a store')
+    .description('Lists the snapshots of STORE, oldest first.')
+    .addHelpText('after', '\nExample:\n  nvsnap list vm.qcow2 --json')
+    .action(act(() => import('./list.js')));
+  common(program.command('info <store> [snapshot]'))
+    .summary('describe a store, or one snapshot')
+    .description('Says what STORE is, or what is known of one SNAPSHOT of it.')
+    .addHelpText('after', '\nExamples:\n  nvsnap info vm.qcow2\n  nvsnap info vm.qcow2 latest')
+    .action(act(() => import('./info.js')));
+  common(program.command('check <store>'))
+    .summary('check the structure of a store')
+    .description(
+      'Checks every table of STORE: refcounts, overlaps, reserved bits, digests. Reads no data. Exit\n' +
+        'code 3 when damage is found.',
+    )
+    .addHelpText('after', '\nExample:\n  nvsnap check vm.qcow2')
+    .action(act(() => import('./check.js')));
+};
+
+/** What commander found wrong with the words of a call, in our words. */
+const usageFault = (error: CommanderError): Fault => {
+  const problem = error.message
+    .replace(/^error: /, '')
+    .replace(/\n[\s\S]*$/, '')
+    .replace('. Allowed', '; allowed');
+  const sentence = `${problem.charAt(0).toUpperCase()}${problem.slice(1)}${problem.endsWith('.') ? '' : '.'}`;
+  return new Fault({
+    code: 'usage',
+    details: { problem: sentence, advice: 'See "nvsnap --help", or "nvsnap help COMMAND".' },
+  });
+};
+
+/** Runs one command line; resolves to the exit code. */
+export const runCli = async (args: readonly string[]): Promise<number> => {
+  const program = new Command('nvsnap')
+    .description('Dependent snapshots of large NVDIMM images in standard qcow2 files.')
+    .version(VERSION)
+    .helpCommand(true)
+    .showHelpAfterError(false)
+    .configureOutput({ writeErr: () => {} })
+    .exitOverride();
+  addTake(program);
+  addRestore(program);
+  addReaders(program);
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  try {
+    if (args.length === 0) {
+      process.stdout.write(program.helpInformation());
+      return 2;
+    }
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const screen = new Screen({ json: args.includes('--json'), debug: args.includes('--debug') });
+    return screen.failure(error instanceof CommanderError ? usageFault(error) : error);
+  }
+};

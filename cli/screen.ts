@@ -1,0 +1,144 @@
+// Words on a screen: results on standard output, everything else on standard error.
+
+import { formatSize } from '../disk/index.js';
+import {
+  createEmitter,
+  Fault,
+  type FaultCode,
+  type Progress,
+  type RunEmitter,
+} from '../snapshot/index.js';
+
+/** Options that every command takes. */
+export interface CommonOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+  readonly debug?: boolean;
+  /** "auto" (a line on a terminal), "json" (lines on standard error), "none". */
+  readonly progress?: string;
+}
+
+const BAR_CELLS = 20;
+const CLEAR_LINE = '\r\u001b[K';
+
+/** Seconds as "1:05" or "2:03:04". */
+export const formatSeconds = (seconds: number): string => {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
+};
+
+const line = (progress: Progress): string => {
+  const { doneBytes, totalBytes, bytesPerSecond, etaSeconds } = progress;
+  const share = totalBytes === 0 ? 1 : doneBytes / totalBytes;
+  const full = Math.round(share * BAR_CELLS);
+  const bar = '█'.repeat(full) + '░'.repeat(BAR_CELLS - full);
+  const eta = etaSeconds === undefined ? '' : `  ETA ${formatSeconds(etaSeconds)}`;
+  const busiest = [...progress.stages].sort((a, b) => b.busyShare - a.busyShare)[0];
+  const limit = busiest && busiest.busyShare > 0.5 ? `  limited by ${busiest.stage}` : '';
+  return `${progress.verb} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%  ${formatSize(doneBytes)} of ${formatSize(totalBytes)}  ${formatSize(bytesPerSecond)}/s${eta}${limit}`;
+};
+
+/** One command's way of speaking. */
+export class Screen {
+  readonly #options: CommonOptions;
+  readonly #color: boolean;
+  #lineShown = false;
+
+  constructor(options: CommonOptions) {
+    this.#options = options;
+    this.#color =
+      options.color !== false &&
+      process.env.NO_COLOR === undefined &&
+      process.stderr.isTTY === true;
+  }
+
+  /** An emitter whose progress and notices are shown as the options say. */
+  events(): RunEmitter {
+    const events = createEmitter();
+    const { quiet, progress } = this.#options;
+    if (progress === 'json')
+      events.on('progress', (p) => this.#jsonLine({ type: 'progress', ...p }));
+    else if (!quiet && progress !== 'none' && process.stderr.isTTY) {
+      events.on('progress', (p) => this.#show(line(p)));
+    }
+    events.on('notice', (sentence) => {
+      if (progress === 'json') this.#jsonLine({ type: 'notice', sentence });
+      else if (!quiet) this.note(sentence);
+    });
+    return events;
+  }
+
+  #jsonLine(value: unknown): void {
+    process.stderr.write(`${JSON.stringify(value)}\n`);
+  }
+
+  #show(text: string): void {
+    const width = process.stderr.columns ?? 80;
+    process.stderr.write(`${CLEAR_LINE}${text.slice(0, width - 1)}`);
+    this.#lineShown = true;
+  }
+
+  #clear(): void {
+    if (this.#lineShown) process.stderr.write(CLEAR_LINE);
+    this.#lineShown = false;
+  }
+
+  /** A sentence beside the result. */
+  note(sentence: string): void {
+    this.#clear();
+    process.stderr.write(`${sentence}\n`);
+  }
+
+  /** The result: `value` for machines, `words` for people. */
+  result(value: unknown, words: () => string): void {
+    this.#clear();
+    if (this.#options.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    else if (!this.#options.quiet) process.stdout.write(`${words()}\n`);
+  }
+
+  /** One sentence of what, one of what to do. Returns the exit code. */
+  failure(error: unknown): number {
+    this.#clear();
+    const known = error instanceof Fault ? error : undefined;
+    const what = error instanceof Error ? error.message : String(error);
+    const advice = known?.advice ?? 'This should not happen; run again with --debug and report it.';
+    if (this.#options.json) {
+      const code: FaultCode | 'internal' = known?.code ?? 'internal';
+      const value = { error: { code, message: what, advice, details: known?.details ?? {} } };
+      process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    }
+    process.stderr.write(`${this.#red('nvsnap:')} ${what}\n${advice}\n`);
+    if (this.#options.debug && error instanceof Error) {
+      process.stderr.write(`${error.stack ?? ''}\n`);
+      if (error.cause instanceof Error) process.stderr.write(`${error.cause.message}\n`);
+    }
+    return known?.exitCode ?? 1;
+  }
+
+  #red(text: string): string {
+    return this.#color ? `\u001b[31m${text}\u001b[39m` : text;
+  }
+}
+
+/** Lays rows out in columns; `right` names the columns of figures. */
+export const columns = (
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  right: readonly number[],
+): string => {
+  const all = [head, ...rows];
+  const widths = head.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, i) =>
+          right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+};

@@ -1,0 +1,320 @@
+// One take while it runs: the line of stages, and what enters the new snapshot's tables.
+
+import type { DirtySource, Epoch } from '../dirty/index.js';
+import {
+  alignExtents,
+  DIGEST_BYTES,
+  type Extent,
+  intersectExtents,
+  openDigester,
+  roundUp,
+  subtractExtents,
+} from '../disk/index.js';
+import {
+  type Batch,
+  Kind,
+  run,
+  type SlabPool,
+  type StageReport,
+  type Step,
+} from '../pipeline/index.js';
+import {
+  type Built,
+  NEW_SNAPSHOT_ICOUNT,
+  NIL_UUID,
+  type OwnSnapshot,
+  SECTOR_BYTES,
+  SnapshotBuilder,
+  type SnapshotEntry,
+  type SnapshotRecord,
+  type Store,
+  Transaction,
+} from '../qcow2/index.js';
+import * as stages from '../stages/index.js';
+import type { Image } from './image.js';
+import { checkLineage } from './lineage.js';
+import { nextId } from './names.js';
+import { batchBytesFor, planSlabs, threadsFor } from './plan.js';
+import type { WritableStore } from './store.js';
+import type { TakeOptions, TakeResult } from './take-options.js';
+import { TOOL } from './version.js';
+
+/** What the sink counts. */
+interface Counts {
+  readBytes: number;
+  zeroed: number;
+  stored: number;
+  storedBytes: number;
+}
+
+/** One take while it runs. */
+export class Draft {
+  readonly #options: TakeOptions;
+  readonly #image: Image;
+  readonly #target: WritableStore;
+  readonly #parent: OwnSnapshot | undefined;
+  readonly #transaction: Transaction;
+  readonly #builder: SnapshotBuilder;
+  readonly #counts: Counts = { readBytes: 0, zeroed: 0, stored: 0, storedBytes: 0 };
+  /** Ranges known to be zero, waiting for the sink to come past them: from `#nextGap` on. */
+  #gaps: readonly Extent[] = [];
+  #nextGap = 0;
+
+  constructor(
+    options: TakeOptions,
+    image: Image,
+    target: WritableStore,
+    parent: OwnSnapshot | undefined,
+  ) {
+    const { store, facts } = target;
+    const digester = openDigester(facts.digest, facts.seed);
+    if (parent && !options.otherImage) checkLineage(store, image, parent, digester);
+    this.#options = options;
+    this.#image = image;
+    this.#target = target;
+    this.#parent = parent;
+    this.#transaction = Transaction.begin(store);
+    this.#transaction.checkHeadroom();
+    const diskSize = Math.max(
+      roundUp(image.size, SECTOR_BYTES),
+      ...store.snapshots.map(({ entry }) => entry.diskSize ?? 0),
+    );
+    this.#builder = new SnapshotBuilder(
+      store,
+      this.#transaction,
+      digester,
+      { imageSize: image.size, diskSize },
+      parent,
+    );
+  }
+
+  get #store(): Store {
+    return this.#target.store;
+  }
+
+  /** Clusters per batch, for the whole run. */
+  get #batchClusters(): number {
+    const { clusterSize } = this.#store.geometry;
+    return batchBytesFor(clusterSize, this.#image.size, this.#options.memory) / clusterSize;
+  }
+
+  #steps(batches: number): Step[] {
+    const { facts, store } = this.#target;
+    const { threads } = this.#options;
+    const digests = { algorithm: facts.digest, seed: facts.seed };
+    const count = (stage: string, usual: number): number =>
+      threadsFor(stage, threads, usual, batches);
+    // Without a parent everything is compressed, and one reader keeps all compressors busy.
+    const readers = this.#parent ? Number.POSITIVE_INFINITY : facts.codec === 'none' ? 2 : 1;
+    const scan = {
+      path: this.#image.path,
+      fd: this.#image.fd,
+      size: this.#image.size,
+      seekable: this.#image.seekable,
+    };
+    const compress =
+      facts.codec === 'none'
+        ? []
+        : [
+            stages.compress(
+              { codec: facts.codec, level: this.#options.level },
+              count('compress', Number.POSITIVE_INFINITY),
+            ),
+          ];
+    return [
+      stages.scan(scan, count('scan', readers)),
+      stages.dedup(digests, count('dedup', readers)),
+      stages.pad(count('pad', 1)),
+      ...compress,
+      { name: 'place', main: (batch) => this.#place(batch) },
+      stages.write(store.file.spec, count('write', facts.codec === 'none' ? 2 : 1)),
+    ];
+  }
+
+  /** Runs the pipeline, source to sink. */
+  async run(epoch: Epoch): Promise<readonly StageReport[]> {
+    const clusters = this.#batchClusters;
+    const { clusterSize } = this.#store.geometry;
+    const batches = Math.ceil(this.#image.size / (clusters * clusterSize));
+    const steps = this.#steps(batches);
+    const packedBytes = this.#target.facts.codec === 'none' ? 0 : clusters * clusterSize;
+    const slabs = planSlabs(
+      { clusterSize, clusters, packedBytes },
+      steps,
+      batches,
+      this.#options.memory,
+    );
+    const extents = this.#candidates(epoch);
+    const reports = await run({
+      verb: 'take',
+      slabs,
+      source: () => this.#source(extents, slabs),
+      steps,
+      sink: (batch) => this.#record(batch),
+      totalBytes: this.#image.size,
+      skippedBytes:
+        this.#image.size - extents.reduce((sum, { start, end }) => sum + end - start, 0),
+      events: this.#options.events,
+      signal: this.#options.signal,
+    });
+    this.#clearGaps(Number.POSITIVE_INFINITY);
+    return reports;
+  }
+
+  /** Ranges to read, on cluster boundaries: dirty, and not holes. Dirty holes are noted as zero. */
+  #candidates(epoch: Epoch): readonly Extent[] {
+    const { clusterSize } = this.#store.geometry;
+    const { size } = this.#image;
+    const data = [...alignExtents(this.#image.data(), clusterSize, size)];
+    if (!this.#parent) return data;
+    const dirty = [...alignExtents(epoch.extents(), clusterSize, size)];
+    this.#gaps = [...subtractExtents(dirty, data)];
+    return [...intersectExtents(data, dirty)];
+  }
+
+  async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
+    const { clusterSize } = this.#store.geometry;
+    const step = slabs.layout.clusters * clusterSize;
+    for (const { start, end } of extents) {
+      for (let at = start; at < end; at += step) {
+        const batch = await slabs.lease();
+        batch.begin(at, Math.min(step, end - at));
+        const parent = this.#builder.parentDigests;
+        if (parent) parent.read(at / clusterSize, batch.count, batch.known);
+        else batch.known.fill(0);
+        this.#counts.readBytes += batch.length;
+        yield batch;
+      }
+    }
+  }
+
+  /** place: gives what is to be stored its place in the store. */
+  #place(batch: Batch): void {
+    const { placer } = this.#transaction;
+    const packed: number[] = [];
+    const plain: number[] = [];
+    const lengths: number[] = [];
+    for (let i = 0; i < batch.count; i += 1) {
+      if (batch.kinds[i] === Kind.plain) plain.push(i);
+      else if (batch.kinds[i] === Kind.packed) {
+        packed.push(i);
+        lengths.push(batch.lengths[i] as number);
+      }
+    }
+    placer.packed(lengths).forEach((offset, n) => {
+      batch.places[packed[n] as number] = offset;
+    });
+    placer.plain(plain.length).forEach((offset, n) => {
+      batch.places[plain[n] as number] = offset;
+    });
+  }
+
+  /** record: enters a written batch in the new snapshot's tables. */
+  #record(batch: Batch): void {
+    const { clusterSize } = this.#store.geometry;
+    const first = batch.offset / clusterSize;
+    this.#clearGaps(batch.offset);
+    for (let i = 0; i < batch.count; i += 1) {
+      const kind = batch.kinds[i];
+      const place = batch.places[i] as number;
+      const at = i * DIGEST_BYTES;
+      if (kind === Kind.plain) {
+        this.#builder.plain(first + i, place, batch.digests, at);
+        this.#counts.storedBytes += clusterSize;
+      } else if (kind === Kind.packed) {
+        this.#builder.packed(first + i, place, batch.lengths[i] as number, batch.digests, at);
+        this.#counts.storedBytes += batch.lengths[i] as number;
+      } else if (kind === Kind.zero) {
+        this.#builder.zero(first + i);
+        this.#counts.zeroed += 1;
+      }
+      if (kind === Kind.plain || kind === Kind.packed) this.#counts.stored += 1;
+    }
+  }
+
+  /** Clears the zero ranges that lie before image byte `before`. */
+  #clearGaps(before: number): void {
+    const { geometry } = this.#store;
+    for (
+      let gap = this.#gaps[this.#nextGap];
+      gap && gap.start < before;
+      gap = this.#gaps[this.#nextGap]
+    ) {
+      this.#builder.clear(gap.start / geometry.clusterSize, geometry.clusters(gap.end));
+      this.#nextGap += 1;
+    }
+  }
+
+  /** Commits the snapshot; resolves when it is durable. */
+  async commit(identity: {
+    tag: string;
+    uuid: string;
+    source: DirtySource;
+    epoch: Epoch;
+  }): Promise<SnapshotEntry> {
+    const { store } = this.#target;
+    const built = this.#builder.finish();
+    const record: SnapshotRecord = {
+      uuid: identity.uuid,
+      parent: this.#parent?.record.uuid ?? NIL_UUID,
+      imageSize: this.#image.size,
+      digestL1: built.digestL1,
+      root: built.root,
+      storedClusters: this.#counts.stored,
+      storedBytes: this.#counts.storedBytes,
+      tool: TOOL,
+      dirty: identity.source.name,
+      epoch: identity.epoch.id,
+      image: this.#image.realPath,
+    };
+    const entry = newEntry(store, identity.tag, this.#image.size, built);
+    await this.#transaction.publish([...store.snapshots, { entry, record, l1: built.l1 }]);
+    return entry;
+  }
+
+  abandon(): void {
+    this.#transaction.abandon();
+  }
+
+  result(done: {
+    entry: SnapshotEntry;
+    uuid: string;
+    elapsedMs: number;
+    stages: readonly StageReport[];
+  }): TakeResult {
+    return {
+      store: this.#store.path,
+      id: done.entry.id,
+      tag: done.entry.tag,
+      uuid: done.uuid,
+      parent: this.#parent?.entry.tag ?? null,
+      imageBytes: this.#image.size,
+      readBytes: this.#counts.readBytes,
+      changedClusters: this.#counts.stored + this.#counts.zeroed,
+      zeroedClusters: this.#counts.zeroed,
+      storedClusters: this.#counts.stored,
+      storedBytes: this.#counts.storedBytes,
+      metadataBytes: this.#transaction.metadataBytes,
+      storeBytes: this.#store.file.size(),
+      elapsedMs: Math.round(done.elapsedMs),
+      stages: done.stages,
+    };
+  }
+}
+
+const newEntry = (store: Store, tag: string, imageSize: number, built: Built): SnapshotEntry => {
+  const now = Date.now();
+  return {
+    l1Offset: 0,
+    l1Entries: built.l1.length,
+    id: nextId(store),
+    tag,
+    seconds: Math.floor(now / 1000),
+    nanoseconds: (now % 1000) * 1e6,
+    vmClock: 0n,
+    vmStateBytes: built.vmStateBytes,
+    diskSize: roundUp(imageSize, SECTOR_BYTES),
+    icount: NEW_SNAPSHOT_ICOUNT,
+    extra: Buffer.alloc(0),
+  };
+};

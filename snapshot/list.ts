@@ -1,0 +1,87 @@
+// list and info: what a store holds, without reading any data.
+
+import { isNilUuid, type Snapshot, type Store } from '../qcow2/index.js';
+import { findSnapshot } from './names.js';
+import { codecOf, imageSizeOf, withStore } from './store.js';
+
+/** One snapshot. Sizes in bytes. Fields are null where another program made the snapshot. */
+export interface SnapshotInfo {
+  readonly id: string;
+  readonly tag: string;
+  readonly uuid: string | null;
+  /** Tag of the parent, its uuid when it is gone, null when there was none. */
+  readonly parent: string | null;
+  /** ISO 8601, UTC. */
+  readonly date: string;
+  readonly imageBytes: number;
+  readonly storedClusters: number | null;
+  readonly storedBytes: number | null;
+  readonly dirty: string | null;
+  readonly image: string | null;
+  readonly tool: string | null;
+}
+
+/** The store as a whole. */
+export interface StoreInfo {
+  readonly store: string;
+  readonly uuid: string | null;
+  readonly madeBy: 'nvsnap' | 'another program';
+  readonly fileBytes: number;
+  readonly diskBytes: number;
+  readonly clusterSize: number;
+  readonly compression: string;
+  readonly digest: string | null;
+  /** True when stock QEMU reads the data: the codec is one of qcow2's own. */
+  readonly standard: boolean;
+  readonly snapshots: readonly SnapshotInfo[];
+}
+
+const parentOf = (store: Store, { record }: Snapshot): string | null => {
+  if (!record || isNilUuid(record.parent)) return null;
+  const parent = store.snapshots.find((other) => other.record?.uuid === record.parent);
+  return parent?.entry.tag ?? record.parent;
+};
+
+const describe = (store: Store, snapshot: Snapshot): SnapshotInfo => {
+  const { entry, record } = snapshot;
+  return {
+    id: entry.id,
+    tag: entry.tag,
+    uuid: record?.uuid ?? null,
+    parent: parentOf(store, snapshot),
+    date: new Date(entry.seconds * 1000 + Math.floor(entry.nanoseconds / 1e6)).toISOString(),
+    imageBytes: imageSizeOf(store, snapshot),
+    storedClusters: record?.storedClusters ?? null,
+    storedBytes: record?.storedBytes ?? null,
+    dirty: record?.dirty ?? null,
+    image: record?.image ?? null,
+    tool: record?.tool ?? null,
+  };
+};
+
+/** What a store holds; with `snapshot` (tag, "#id", uuid prefix, "latest") only that one. */
+export const info = (options: {
+  readonly store: string;
+  readonly snapshot?: string | undefined;
+}): Promise<StoreInfo> =>
+  withStore(options.store, (store) => {
+    const { facts, geometry, header } = store;
+    const chosen =
+      options.snapshot === undefined ? store.snapshots : [findSnapshot(store, options.snapshot)];
+    return {
+      store: options.store,
+      uuid: facts?.uuid ?? null,
+      madeBy: facts ? 'nvsnap' : 'another program',
+      fileBytes: store.file.size(),
+      diskBytes: header.diskSize,
+      clusterSize: geometry.clusterSize,
+      compression: codecOf(store),
+      digest: facts?.digest ?? null,
+      standard: codecOf(store) !== 'lz4',
+      snapshots: chosen.map((snapshot) => describe(store, snapshot)),
+    };
+  });
+
+/** The snapshots of a store, oldest first. */
+export const list = async (options: { readonly store: string }): Promise<readonly SnapshotInfo[]> =>
+  (await info(options)).snapshots;

@@ -1,0 +1,57 @@
+// What a take is asked for, and what it says it did.
+
+import type { DigestAlgorithm } from '../disk/index.js';
+import type { RunEmitter, StageReport } from '../pipeline/index.js';
+import type { CodecName } from '../qcow2/index.js';
+import type { Threads } from './plan.js';
+
+export interface TakeOptions {
+  /** Path of the image, or "-" for standard input. */
+  readonly image: string;
+  /** Path of the store; made when it does not exist. */
+  readonly store: string;
+  /** Default: made from the time. */
+  readonly tag?: string | undefined;
+  /** A tag, "#id", uuid prefix, "latest" (default) or "none". */
+  readonly parent?: string | undefined;
+  /** Size in bytes of an image from standard input. */
+  readonly size?: number | undefined;
+  /** Bytes; for a new store (default 65536), else it must be the store's. */
+  readonly clusterSize?: number | undefined;
+  readonly compression?: CodecName | undefined;
+  readonly digest?: DigestAlgorithm | undefined;
+  /** The codec's own level. */
+  readonly level?: number | undefined;
+  readonly threads?: Threads | undefined;
+  /** Bytes for batches in flight. */
+  readonly memory?: number | undefined;
+  /** Take even when nothing in the image looks like the parent's. */
+  readonly otherImage?: boolean | undefined;
+  readonly events?: RunEmitter | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** A file that records every write and sync of the store, for tests and audits. */
+  readonly ioLog?: string | undefined;
+}
+
+/** What a take did. Sizes in bytes, times in milliseconds. */
+export interface TakeResult {
+  readonly store: string;
+  readonly id: string;
+  readonly tag: string;
+  readonly uuid: string;
+  /** Tag of the parent; null when the snapshot depends on none. */
+  readonly parent: string | null;
+  readonly imageBytes: number;
+  /** Image bytes read; the rest were holes. */
+  readonly readBytes: number;
+  readonly changedClusters: number;
+  /** Clusters that became zero. */
+  readonly zeroedClusters: number;
+  readonly storedClusters: number;
+  /** Bytes of the stored clusters and payloads. */
+  readonly storedBytes: number;
+  readonly metadataBytes: number;
+  readonly storeBytes: number;
+  readonly elapsedMs: number;
+  readonly stages: readonly StageReport[];
+}
