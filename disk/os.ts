@@ -1,7 +1,7 @@
 // The system calls Node has no name for, through koffi. Each is bound on first use, so a command
 // that needs none of them does not pay for loading.
 
-import koffi from 'koffi';
+import { createRequire } from 'node:module';
 import type { Extent } from './extents.js';
 
 const SEEK_END = 2;
@@ -13,24 +13,64 @@ const F_OFD_SETLK = 37;
 const F_WRLCK = 1;
 const FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 
-const libc = koffi.load(null);
-const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
-const PollFd = koffi.struct('pollfd', { fd: 'int', events: 'short', revents: 'short' });
-const poll = libc.func('int poll(_Inout_ pollfd *fds, unsigned long n, int timeoutMs)');
-const Flock = koffi.struct('flock64', {
-  type: 'short',
-  whence: 'short',
-  start: 'int64_t',
-  length: 'int64_t',
-  pid: 'int32_t',
-});
-const fcntl = libc.func('int fcntl(int fd, int command, _Inout_ flock64 *lock)');
-const fallocate = libc.func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
-void PollFd;
-void Flock;
+type Call<Args extends unknown[], Result> = (...args: Args) => Result;
+
+interface Lock {
+  readonly type: number;
+  readonly whence: number;
+  readonly start: number;
+  readonly length: number;
+  readonly pid: number;
+}
+
+interface PollFd {
+  readonly fd: number;
+  readonly events: number;
+  readonly revents: number;
+}
+
+interface Libc {
+  readonly lseek: Call<[fd: number, offset: number, whence: number], number | bigint>;
+  readonly poll: Call<[fds: PollFd[], count: number, timeoutMs: number], number>;
+  readonly fcntl: Call<[fd: number, command: number, lock: Lock], number>;
+  readonly fallocate: Call<[fd: number, mode: number, offset: number, length: number], number>;
+  readonly errno: Call<[], number>;
+}
+
+let bound: Libc | undefined;
+
+/** Loads koffi and binds the calls; once per thread, and only where one is needed. */
+const bind = (): Libc => {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  const c = koffi.load(null);
+  koffi.struct('nv_pollfd', { fd: 'int', events: 'short', revents: 'short' });
+  koffi.struct('nv_flock', {
+    type: 'short',
+    whence: 'short',
+    start: 'int64_t',
+    length: 'int64_t',
+    pid: 'int32_t',
+  });
+  return {
+    lseek: c.func('int64_t lseek(int fd, int64_t offset, int whence)') as Libc['lseek'],
+    poll: c.func(
+      'int poll(_Inout_ nv_pollfd *fds, unsigned long n, int timeoutMs)',
+    ) as Libc['poll'],
+    fcntl: c.func('int fcntl(int fd, int command, _Inout_ nv_flock *lock)') as Libc['fcntl'],
+    fallocate: c.func(
+      'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+    ) as Libc['fallocate'],
+    errno: () => koffi.errno(),
+  };
+};
+
+const libc = (): Libc => {
+  bound ??= bind();
+  return bound;
+};
 
 /** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */
-export const seekEnd = (fd: number): number => Number(lseek(fd, 0, SEEK_END));
+export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_END));
 
 /**
  * The ranges of [0, size) that the file system holds data for. Holes read as zeros. A file system
@@ -39,15 +79,16 @@ export const seekEnd = (fd: number): number => Number(lseek(fd, 0, SEEK_END));
 export function* dataExtents(fd: number, size: number): Generator<Extent> {
   let at = 0;
   while (at < size) {
-    const start = Number(lseek(fd, at, SEEK_DATA));
+    const start = Number(libc().lseek(fd, at, SEEK_DATA));
     if (start < 0) {
-      if (koffi.errno() === ENXIO) return;
+      if (libc().errno() === ENXIO) return;
       yield { start: at, end: size };
       return;
     }
     if (start >= size) return;
-    const hole = Number(lseek(fd, start, SEEK_HOLE));
-    const end = hole < 0 ? size : Math.min(hole, size);
+    const hole = Number(libc().lseek(fd, start, SEEK_HOLE));
+    // Some character devices answer every seek with 0: without progress, the rest is data.
+    const end = hole <= start ? size : Math.min(hole, size);
     yield { start, end };
     at = end;
   }
@@ -55,15 +96,21 @@ export function* dataExtents(fd: number, size: number): Generator<Extent> {
 
 /** Waits up to `timeoutMs` for `fd` to have input (or its end). */
 export const waitReadable = (fd: number, timeoutMs: number): boolean =>
-  poll([{ fd, events: POLLIN, revents: 0 }] as never, 1, timeoutMs) > 0;
+  libc().poll([{ fd, events: POLLIN, revents: 0 }], 1, timeoutMs) > 0;
 
 /**
  * Takes an exclusive lock on one byte of an open file, for this open file description: it is given
  * up when the descriptor is closed or the process dies. False when somebody else holds it.
  */
 export const tryLockByte = (fd: number, position: number): boolean =>
-  fcntl(fd, F_OFD_SETLK, { type: F_WRLCK, whence: 0, start: position, length: 1, pid: 0 }) === 0;
+  libc().fcntl(fd, F_OFD_SETLK, {
+    type: F_WRLCK,
+    whence: 0,
+    start: position,
+    length: 1,
+    pid: 0,
+  }) === 0;
 
 /** Gives a range's blocks back to the file system; it then reads as zeros. False if not possible. */
 export const punchHole = (fd: number, extent: Extent): boolean =>
-  fallocate(fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, extent.start, extent.end - extent.start) === 0;
+  libc().fallocate(fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, extent.start, extent.end - extent.start) === 0;

@@ -1,7 +1,6 @@
-// One Piscina pool per stage. It starts with its first task, all its threads at once: a pool that
-// grows and shrinks kills and respawns threads all the time.
+// One Piscina pool per stage. It starts with its first task, or early when work is sure to come.
 
-import { Piscina } from 'piscina';
+import type { Piscina } from 'piscina';
 import { Fault, fault, reasonOf } from '../disk/index.js';
 import type { Batch, SlabPool } from './slab.js';
 import type { StageUse } from './stage.js';
@@ -17,7 +16,10 @@ export class StagePool {
   readonly #slabs: SlabPool;
   readonly #control: SharedArrayBuffer;
   readonly threads: number;
-  #piscina: Piscina | undefined;
+  #piscina: Promise<Piscina> | undefined;
+  /** What a thread threw while no batch was with it, and the last batch that was with any. */
+  #broken: { readonly error: unknown } | undefined;
+  #lastOffset = 0;
 
   /** `control` is one Int32 that threads read as "cancelled". */
   constructor(use: StageUse, slabs: SlabPool, control: SharedArrayBuffer) {
@@ -27,7 +29,10 @@ export class StagePool {
     this.threads = use.threads;
   }
 
-  #start(): Piscina {
+  /** min = max: a pool that grows and shrinks kills and respawns threads all the time. */
+  async #start(): Promise<Piscina> {
+    // Loaded here, so that the threads, which share this room's door, need not load it.
+    const { Piscina } = await import('piscina');
     const setup: WorkerSetup = {
       layout: this.#slabs.layout,
       memory: this.#slabs.memory,
@@ -35,7 +40,7 @@ export class StagePool {
       module: this.use.module,
       options: this.use.options,
     };
-    return new Piscina({
+    const piscina = new Piscina({
       filename: WORKER,
       minThreads: this.threads,
       maxThreads: this.threads,
@@ -45,20 +50,39 @@ export class StagePool {
       recordTiming: false,
       workerData: setup,
     });
+    // A stage may throw from a timer, between two batches: unheard, that would end the process.
+    piscina.on('error', (error: unknown) => {
+      this.#broken ??= { error };
+    });
+    return piscina;
+  }
+
+  #failure(offset: number, error: unknown): Fault {
+    const details = { stage: this.use.name, offset, reason: reasonOf(error) };
+    return fault('stage-failed', details, error);
+  }
+
+  /** Throws what a thread threw between its batches. */
+  check(): void {
+    if (this.#broken) throw this.#failure(this.#lastOffset, this.#broken.error);
+  }
+
+  /** Starts the threads, if they are not started yet. */
+  prepare(): Promise<Piscina> {
+    this.#piscina ??= this.#start();
+    return this.#piscina;
   }
 
   /** Runs the stage on one batch; resolves to the microseconds it took. */
   async run(batch: Batch): Promise<number> {
-    this.#piscina ??= this.#start();
+    this.check();
+    this.#lastOffset = batch.offset;
     let outcome: Outcome;
     try {
-      outcome = (await this.#piscina.run(batch.slab)) as Outcome;
+      const piscina = await this.prepare();
+      outcome = (await piscina.run(batch.slab)) as Outcome;
     } catch (error) {
-      throw fault(
-        'stage-failed',
-        { stage: this.use.name, offset: batch.offset, reason: reasonOf(error) },
-        error,
-      );
+      throw this.#failure(batch.offset, error);
     }
     if (typeof outcome === 'number') return outcome;
     throw new Fault(outcome.fault, new Error(outcome.trace));
@@ -66,6 +90,6 @@ export class StagePool {
 
   /** Ends the threads. No task may be running. */
   async close(): Promise<void> {
-    await this.#piscina?.destroy();
+    await (await this.#piscina)?.destroy();
   }
 }

@@ -32,6 +32,19 @@ const isMain = (step: Step): step is MainStep => 'main' in step;
 const abortFault = (signal: AbortSignal): Fault =>
   signal.reason instanceof Fault ? signal.reason : fault('cancelled', { by: 'the caller' });
 
+/** Starts the pools that are sure to be needed when the first batch shows that there is work. */
+async function* starting(
+  source: AsyncIterable<Batch>,
+  pools: readonly StagePool[],
+): AsyncGenerator<Batch> {
+  let started = false;
+  for await (const batch of source) {
+    if (!started) for (const pool of pools) if (pool.use.early) pool.prepare().catch(() => {});
+    started = true;
+    yield batch;
+  }
+}
+
 /** Runs the line to its end; resolves to each stage's report. Rejects with the first fault. */
 export const run = async (line: Run): Promise<readonly StageReport[]> => {
   const control = new SharedArrayBuffer(4);
@@ -70,9 +83,13 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   };
   line.signal?.addEventListener('abort', stop, { once: true });
   try {
-    const source = Readable.from(line.source(), { objectMode: true, highWaterMark: 1 });
+    const source = Readable.from(starting(line.source(), [...pools.values()]), {
+      objectMode: true,
+      highWaterMark: 1,
+    });
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
+    for (const pool of pools.values()) pool.check();
     meter.end();
     return reports(meter.elapsedMs);
   } catch (error) {

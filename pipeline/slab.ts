@@ -16,6 +16,8 @@ export const Kind = {
   zero: 2,
   /** Nothing to do: the parent has the same. */
   same: 3,
+  /** To be stored, and already stored for an earlier cluster: it will refer to that one's place. */
+  twin: 4,
 } as const;
 
 /** The sizes of a slab; plain data, equal in every thread. */

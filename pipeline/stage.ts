@@ -40,6 +40,8 @@ export interface StageUse {
   /** Plain data for `open`. */
   readonly options: unknown;
   readonly threads: number;
+  /** True to start the threads when the run's first batch is read, false when one gets here. */
+  readonly early?: boolean;
   /** Asked on the main thread; a batch that is not wanted skips the hop. Default: all are. */
   wants?(batch: Batch): boolean;
 }

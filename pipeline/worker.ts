@@ -33,7 +33,9 @@ const open = async (): Promise<{ name: string; thread: StageThread }> => {
   return { name, thread };
 };
 
-let opened: Promise<{ name: string; thread: StageThread }> | undefined;
+// Opened while the thread starts; a failure is told with the first batch.
+const opened = open();
+opened.catch(() => {});
 
 const failure = (error: unknown, stage: string, offset: number): Outcome => {
   const known =
@@ -50,7 +52,6 @@ export default async (slab: number): Promise<Outcome> => {
   const batch = batches[slab] as Batch;
   let name = setup.module;
   try {
-    opened ??= open();
     const { thread, name: own } = await opened;
     name = own;
     const began = performance.now();

@@ -76,15 +76,13 @@ export class SnapshotBuilder {
     for (let i = 0; i < entries; i += 1) this.#l1.set(i, parent.l1.hi(i), parent.l1.lo(i));
   }
 
-  /** Guest cluster `cluster` is stored plain at a host byte offset. */
-  plain(cluster: number, place: number, digests: Uint8Array, at: number): void {
-    this.#tree.set(cluster, highOf(place), lowOf(place));
-    this.#digests.set(cluster, digests, at);
-  }
-
-  /** Guest cluster `cluster` is stored as a payload of `length` bytes at a host byte offset. */
-  packed(cluster: number, place: number, length: number, digests: Uint8Array, at: number): void {
-    const hi = packedHigh(place, length, this.#store.geometry.clusterBits);
+  /**
+   * Guest cluster `cluster` is stored at a host byte offset: as a payload of `length` bytes, or plain
+   * when that is 0. Its digest is the 16 bytes at `digests[at]`.
+   */
+  stored(cluster: number, place: number, length: number, digests: Uint8Array, at: number): void {
+    const { clusterBits } = this.#store.geometry;
+    const hi = length === 0 ? highOf(place) : packedHigh(place, length, clusterBits);
     this.#tree.set(cluster, hi, lowOf(place));
     this.#digests.set(cluster, digests, at);
   }

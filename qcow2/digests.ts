@@ -60,6 +60,9 @@ export class DigestReader {
     this.#l1 = store.l1(snapshot.entry);
     this.layout = digestLayout(store.geometry, snapshot.record.imageSize);
     const { clusterSize } = store.geometry;
+    // The L1 table lies in the file, so this bounds what a hostile record can make us allocate.
+    const area = digestL1Entries(store.geometry, snapshot.record.imageSize);
+    if (snapshot.record.digestL1 + area > this.#l1.length) this.#damaged('the size of the digests');
     this.index = Buffer.alloc(this.layout.table * DIGEST_BYTES);
     for (let i = 0; i < this.layout.index; i += 1) {
       this.#readArea(this.layout.table + i).copy(this.index, i * clusterSize);

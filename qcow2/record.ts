@@ -90,6 +90,15 @@ export const MAX_RECORD_BYTES =
   FIXED_BYTES + 3 * MAX_SHORT_TEXT_BYTES + MAX_TEXT_BYTES + CHECKSUM_BYTES;
 if (MAX_RECORD_BYTES > MAX_PRIVATE_BYTES) throw new Error('a record may not fit its snapshot');
 
+/** A 64-bit count; none that nvsnap wrote is past 2^53. */
+const count64 = (path: string, raw: Buffer, at: number): number => {
+  const value = raw.readBigUInt64BE(at);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw fault('store-damaged', { path, problem: "a snapshot's record holds an impossible size" });
+  }
+  return Number(value);
+};
+
 /** Decodes a snapshot's record; undefined when another program made the snapshot. */
 export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord | undefined => {
   const raw = entry.extra;
@@ -108,6 +117,9 @@ export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord
   let at = FIXED_BYTES;
   for (let i = 0; i < 4; i += 1) {
     const length = raw.readUInt16BE(88 + 2 * i);
+    if (at + length > body.length) {
+      throw fault('store-damaged', { path, problem: "a snapshot's record is cut short" });
+    }
     texts.push(body.toString('utf8', at, at + length));
     at += length;
   }
@@ -115,11 +127,11 @@ export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord
   return {
     uuid: formatUuid(raw.subarray(8, 24)),
     parent: formatUuid(raw.subarray(24, 40)),
-    imageSize: Number(raw.readBigUInt64BE(40)),
+    imageSize: count64(path, raw, 40),
     digestL1: raw.readUInt32BE(48),
     root: raw.subarray(56, 72),
-    storedClusters: Number(raw.readBigUInt64BE(72)),
-    storedBytes: Number(raw.readBigUInt64BE(80)),
+    storedClusters: count64(path, raw, 72),
+    storedBytes: count64(path, raw, 80),
     tool,
     dirty,
     epoch,

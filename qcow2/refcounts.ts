@@ -25,14 +25,21 @@ export interface Run {
   readonly count: number;
 }
 
-const decodeBlock = (raw: Buffer, order: number): Uint32Array => {
+const MAX_REFCOUNT = 0xffff_ffff;
+
+/** The 64-bit word at `at`; anything past 32 bits is as good as the largest. */
+const saturated64 = (raw: Buffer, at: number): number =>
+  raw.readUInt32BE(at) === 0 ? raw.readUInt32BE(at + 4) : MAX_REFCOUNT;
+
+/** Decodes the refcounts of one block; each is 2^order bits wide. */
+export const decodeBlock = (raw: Buffer, order: number): Uint32Array => {
   const entries = (raw.length * 8) >>> order;
   const out = new Uint32Array(entries);
   for (let i = 0; i < entries; i += 1) {
     if (order === 5) out[i] = raw.readUInt32BE(i * 4);
     else if (order === 4) out[i] = raw.readUInt16BE(i * 2);
     else if (order === 3) out[i] = raw[i] as number;
-    else if (order === 6) out[i] = Number(raw.readBigUInt64BE(i * 8) & 0xffff_ffffn);
+    else if (order === 6) out[i] = saturated64(raw, i * 8);
     else {
       const bits = 1 << order;
       const perByte = 8 / bits;

@@ -34,9 +34,11 @@ import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { checkLineage } from './lineage.js';
 import { nextId } from './names.js';
+import { placeStep, twinStep } from './placing.js';
 import { batchBytesFor, planSlabs, threadsFor } from './plan.js';
 import type { WritableStore } from './store.js';
 import type { TakeOptions, TakeResult } from './take-options.js';
+import { Twins } from './twins.js';
 import { TOOL } from './version.js';
 
 /** What the sink counts. */
@@ -44,6 +46,7 @@ interface Counts {
   readBytes: number;
   zeroed: number;
   stored: number;
+  twins: number;
   storedBytes: number;
 }
 
@@ -55,7 +58,7 @@ export class Draft {
   readonly #parent: OwnSnapshot | undefined;
   readonly #transaction: Transaction;
   readonly #builder: SnapshotBuilder;
-  readonly #counts: Counts = { readBytes: 0, zeroed: 0, stored: 0, storedBytes: 0 };
+  readonly #counts: Counts = { readBytes: 0, zeroed: 0, stored: 0, twins: 0, storedBytes: 0 };
   /** Ranges known to be zero, waiting for the sink to come past them: from `#nextGap` on. */
   #gaps: readonly Extent[] = [];
   #nextGap = 0;
@@ -112,6 +115,7 @@ export class Draft {
       size: this.#image.size,
       seekable: this.#image.seekable,
     };
+    const complete = !this.#parent;
     const compress =
       facts.codec === 'none'
         ? []
@@ -119,15 +123,20 @@ export class Draft {
             stages.compress(
               { codec: facts.codec, level: this.#options.level },
               count('compress', Number.POSITIVE_INFINITY),
+              complete,
             ),
           ];
+    const clusters = this.#store.geometry.clusters(this.#image.size);
+    // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
+    const twins = complete ? new Twins(clusters) : undefined;
     return [
       stages.scan(scan, count('scan', readers)),
       stages.dedup(digests, count('dedup', readers)),
       stages.pad(count('pad', 1)),
+      ...(twins ? [twinStep(twins)] : []),
       ...compress,
-      { name: 'place', main: (batch) => this.#place(batch) },
-      stages.write(store.file.spec, count('write', facts.codec === 'none' ? 2 : 1)),
+      placeStep(this.#transaction.placer, twins),
+      stages.write(store.file.spec, count('write', facts.codec === 'none' ? 2 : 1), complete),
     ];
   }
 
@@ -188,27 +197,6 @@ export class Draft {
     }
   }
 
-  /** place: gives what is to be stored its place in the store. */
-  #place(batch: Batch): void {
-    const { placer } = this.#transaction;
-    const packed: number[] = [];
-    const plain: number[] = [];
-    const lengths: number[] = [];
-    for (let i = 0; i < batch.count; i += 1) {
-      if (batch.kinds[i] === Kind.plain) plain.push(i);
-      else if (batch.kinds[i] === Kind.packed) {
-        packed.push(i);
-        lengths.push(batch.lengths[i] as number);
-      }
-    }
-    placer.packed(lengths).forEach((offset, n) => {
-      batch.places[packed[n] as number] = offset;
-    });
-    placer.plain(plain.length).forEach((offset, n) => {
-      batch.places[plain[n] as number] = offset;
-    });
-  }
-
   /** record: enters a written batch in the new snapshot's tables. */
   #record(batch: Batch): void {
     const { clusterSize } = this.#store.geometry;
@@ -216,19 +204,26 @@ export class Draft {
     this.#clearGaps(batch.offset);
     for (let i = 0; i < batch.count; i += 1) {
       const kind = batch.kinds[i];
-      const place = batch.places[i] as number;
-      const at = i * DIGEST_BYTES;
-      if (kind === Kind.plain) {
-        this.#builder.plain(first + i, place, batch.digests, at);
-        this.#counts.storedBytes += clusterSize;
-      } else if (kind === Kind.packed) {
-        this.#builder.packed(first + i, place, batch.lengths[i] as number, batch.digests, at);
-        this.#counts.storedBytes += batch.lengths[i] as number;
-      } else if (kind === Kind.zero) {
+      if (kind === Kind.same) continue;
+      if (kind === Kind.zero) {
         this.#builder.zero(first + i);
         this.#counts.zeroed += 1;
+        continue;
       }
-      if (kind === Kind.plain || kind === Kind.packed) this.#counts.stored += 1;
+      const length = kind === Kind.plain ? 0 : (batch.lengths[i] as number);
+      this.#builder.stored(
+        first + i,
+        batch.places[i] as number,
+        length,
+        batch.digests,
+        i * DIGEST_BYTES,
+      );
+      if (kind === Kind.twin) {
+        this.#counts.twins += 1;
+        continue;
+      }
+      this.#counts.stored += 1;
+      this.#counts.storedBytes += length === 0 ? clusterSize : length;
     }
   }
 
@@ -290,8 +285,9 @@ export class Draft {
       parent: this.#parent?.entry.tag ?? null,
       imageBytes: this.#image.size,
       readBytes: this.#counts.readBytes,
-      changedClusters: this.#counts.stored + this.#counts.zeroed,
+      changedClusters: this.#counts.stored + this.#counts.twins + this.#counts.zeroed,
       zeroedClusters: this.#counts.zeroed,
+      twinClusters: this.#counts.twins,
       storedClusters: this.#counts.stored,
       storedBytes: this.#counts.storedBytes,
       metadataBytes: this.#transaction.metadataBytes,

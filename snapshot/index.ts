@@ -8,7 +8,14 @@ export {
   type RunEvents,
   type StageReport,
 } from '../pipeline/index.js';
-export type { CodecName } from '../qcow2/index.js';
+export type {
+  ClusterCounts,
+  CodecName,
+  Finding,
+  FindingCode,
+  FindingKind,
+} from '../qcow2/index.js';
+export { type CheckOptions, type CheckResult, check } from './check.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export { take } from './take.js';

@@ -47,6 +47,8 @@ export interface TakeResult {
   readonly changedClusters: number;
   /** Clusters that became zero. */
   readonly zeroedClusters: number;
+  /** Clusters that refer to an earlier cluster of the same image with the same content. */
+  readonly twinClusters: number;
   readonly storedClusters: number;
   /** Bytes of the stored clusters and payloads. */
   readonly storedBytes: number;

@@ -20,6 +20,7 @@ export const scan = (options: ScanOptions, threads: number): StageUse => ({
   module: at('scan'),
   options,
   threads: options.seekable ? threads : 1,
+  early: true,
 });
 
 export const dedup = (options: DedupOptions, threads: number): StageUse => ({
@@ -27,6 +28,7 @@ export const dedup = (options: DedupOptions, threads: number): StageUse => ({
   module: at('dedup'),
   options,
   threads,
+  early: true,
 });
 
 export const pad = (threads: number): StageUse => ({
@@ -37,19 +39,22 @@ export const pad = (threads: number): StageUse => ({
   wants: needsPadding,
 });
 
-export const compress = (options: CodecOptions, threads: number): StageUse => ({
+/** `early`: everything is sure to be new. */
+export const compress = (options: CodecOptions, threads: number, early: boolean): StageUse => ({
   name: 'compress',
   module: at('compress'),
   options,
   threads,
+  early,
   wants: hasData,
 });
 
-export const write = (store: FileSpec, threads: number): StageUse => ({
+export const write = (store: FileSpec, threads: number, early: boolean): StageUse => ({
   name: 'write',
   module: at('write'),
   options: store,
   threads,
+  early,
   wants: hasData,
 });
 
@@ -58,6 +63,7 @@ export const fetch = (store: FileSpec, threads: number): StageUse => ({
   module: at('fetch'),
   options: store,
   threads,
+  early: true,
 });
 
 export const decode = (options: CodecOptions, threads: number): StageUse => ({
@@ -65,6 +71,7 @@ export const decode = (options: CodecOptions, threads: number): StageUse => ({
   module: at('decode'),
   options,
   threads,
+  early: true,
   wants: hasPayload,
 });
 
@@ -80,4 +87,5 @@ export const deliver = (options: DeliverOptions, threads: number): StageUse => (
   module: at('deliver'),
   options,
   threads,
+  early: true,
 });
