@@ -11,7 +11,7 @@ const words = (r: TakeResult): string => {
   return (
     `Took snapshot ${r.tag} (#${r.id}, ${kind}) of ${formatSize(r.imageBytes)} in ` +
     `${r.elapsedMs < 10_000 ? `${(r.elapsedMs / 1000).toFixed(2)} s` : formatSeconds(r.elapsedMs / 1000)}${rate}: ` +
-    `${r.changedClusters} clusters changed, ${formatSize(r.storedBytes)} stored.`
+    `${r.changedClusters} ${r.changedClusters === 1 ? 'cluster' : 'clusters'} changed, ${formatSize(r.storedBytes)} stored.`
   );
 };
 

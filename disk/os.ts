@@ -1,6 +1,7 @@
 // The system calls Node has no name for, through koffi. Each is bound on first use, so a command
 // that needs none of them does not pay for loading.
 
+import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import type { Extent } from './extents.js';
 
@@ -12,6 +13,9 @@ const POLLIN = 1;
 const F_OFD_SETLK = 37;
 const F_WRLCK = 1;
 const FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
+const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
+const AT_FDCWD = -100;
+const AT_SYMLINK_FOLLOW = 0x400;
 
 type Call<Args extends unknown[], Result> = (...args: Args) => Result;
 
@@ -34,6 +38,10 @@ interface Libc {
   readonly poll: Call<[fds: PollFd[], count: number, timeoutMs: number], number>;
   readonly fcntl: Call<[fd: number, command: number, lock: Lock], number>;
   readonly fallocate: Call<[fd: number, mode: number, offset: number, length: number], number>;
+  readonly linkat: Call<
+    [fromFolder: number, from: string, toFolder: number, to: string, flags: number],
+    number
+  >;
   readonly errno: Call<[], number>;
 }
 
@@ -60,6 +68,9 @@ const bind = (): Libc => {
     fallocate: c.func(
       'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
     ) as Libc['fallocate'],
+    linkat: c.func(
+      'int linkat(int fromFolder, const char *from, int toFolder, const char *to, int flags)',
+    ) as Libc['linkat'],
     errno: () => koffi.errno(),
   };
 };
@@ -114,3 +125,19 @@ export const tryLockByte = (fd: number, position: number): boolean =>
 /** Gives a range's blocks back to the file system; it then reads as zeros. False if not possible. */
 export const punchHole = (fd: number, extent: Extent): boolean =>
   libc().fallocate(fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, extent.start, extent.end - extent.start) === 0;
+
+/**
+ * Opens a new file without a name in a folder (open(2), O_TMPFILE), for reading and writing: whatever
+ * ends the process, nothing is left of it. Undefined where that is not possible.
+ */
+export const openNameless = (folder: string): number | undefined => {
+  try {
+    return fs.openSync(folder, O_TMPFILE | fs.constants.O_RDWR);
+  } catch {
+    return undefined;
+  }
+};
+
+/** Gives such a file its name, if nothing has that name yet. False if not possible. */
+export const giveName = (fd: number, path: string): boolean =>
+  libc().linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) === 0;

@@ -60,5 +60,5 @@ export const formatSize = (value: number): string => {
     scaled /= 1024;
     step += 1;
   }
-  return `${step === 0 ? scaled : scaled.toFixed(scaled < 10 ? 2 : 1)} ${names[step]}`;
+  return `${step === 0 ? Math.round(scaled) : scaled.toFixed(scaled < 10 ? 2 : 1)} ${names[step]}`;
 };

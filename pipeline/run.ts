@@ -13,8 +13,8 @@ import { type StageReport, StageTally } from './tally.js';
 export interface Run {
   readonly verb: string;
   readonly slabs: SlabPool;
-  /** Yields leased, begun batches in image order. */
-  source(): AsyncIterable<Batch>;
+  /** Yields leased, begun batches in image order; `skip` hears of image bytes that need none. */
+  source(skip: (bytes: number) => void): AsyncIterable<Batch>;
   readonly steps: readonly Step[];
   /** Called in image order with each batch that came through; the slab then goes back. */
   sink(batch: Batch): void;
@@ -83,10 +83,16 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   };
   line.signal?.addEventListener('abort', stop, { once: true });
   try {
-    const source = Readable.from(starting(line.source(), [...pools.values()]), {
-      objectMode: true,
-      highWaterMark: 1,
-    });
+    const source = Readable.from(
+      starting(
+        line.source((bytes) => meter.advance(bytes)),
+        [...pools.values()],
+      ),
+      {
+        objectMode: true,
+        highWaterMark: 1,
+      },
+    );
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
     for (const pool of pools.values()) pool.check();

@@ -93,10 +93,10 @@ export class SnapshotBuilder {
     this.#digests.set(cluster, ZERO_DIGEST, 0);
   }
 
-  /** Guest clusters [from, to) read as zeros. */
-  clear(from: number, to: number): void {
+  /** Guest clusters [from, to) read as zeros; returns how many of them did not before. */
+  clear(from: number, to: number): number {
     this.#tree.clear(from, to);
-    this.#digests.clear(from, to);
+    return this.#digests.clear(from, to);
   }
 
   /** Writes what is left. When the image shrank, what lay past its new end is dropped. */

@@ -5,7 +5,7 @@
 
 import { Census, type ClusterCounts } from './census.js';
 import { type Finding, Findings, hex } from './findings.js';
-import { INCOMPATIBLE, MAX_REFCOUNT_TABLE_BYTES, UNTOUCHED } from './header.js';
+import { INCOMPATIBLE, MAX_REFCOUNT_TABLE_BYTES } from './header.js';
 import { checkSnapshots } from './integrity.js';
 import { decodeBlock } from './refcounts.js';
 import { References } from './references.js';
@@ -139,9 +139,15 @@ class StoredRefcounts {
   }
 }
 
-/** What the header says of the file's state. */
+/** What the header says of the file's state, and of the encoding that its facts name. */
 const checkMarks = (store: Store, findings: Findings): void => {
   const { incompatible } = store.header;
+  const marked = (incompatible & INCOMPATIBLE.privateCodec) !== 0n;
+  if (store.facts && marked !== (store.facts.codec === 'lz4')) {
+    const says = marked ? 'private' : 'standard';
+    const text = `the header says that the encoding of payloads is ${says}, but it is ${store.facts.codec}.`;
+    findings.corruption('feature', text, 72);
+  }
   if ((incompatible & INCOMPATIBLE.corrupt) !== 0n) {
     findings.add('note', 'marked-corrupt', 'the file is marked corrupt by its last writer.');
   }
@@ -164,10 +170,10 @@ export function* checkSteps(store: Store): Generator<void, CheckReport> {
   yield* stored.load();
   yield* new References(store, census, findings).count();
   const { used, end } = yield* stored.compare();
-  // Only nvsnap gives every cluster its full length; QEMU lets a file end inside its last one.
-  if (store.header.autoclear === UNTOUCHED && end * clusterSize > census.fileBytes) {
-    const message = `the file ends at ${census.fileBytes}, inside its last cluster: it is cut short.`;
-    findings.corruption('cut-short', message, census.fileBytes);
+  // nvsnap gives every cluster its full length; QEMU may let a file end inside its last one.
+  if (store.facts && end * clusterSize > census.fileBytes) {
+    const message = `the file ends at ${census.fileBytes}, inside its last cluster: nvsnap did not leave it so.`;
+    findings.add('note', 'cut-short', message, census.fileBytes);
   }
   yield* checkSnapshots(store, findings);
   return {

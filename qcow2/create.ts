@@ -2,7 +2,17 @@
 // not at all.
 
 import fs from 'node:fs';
-import { errnoOf, fault, ioFault, openFile, reasonOf } from '../disk/index.js';
+import {
+  attachFile,
+  errnoOf,
+  type File,
+  fault,
+  giveName,
+  ioFault,
+  openFile,
+  openNameless,
+  reasonOf,
+} from '../disk/index.js';
 import {
   type CodecName,
   encodeExtensions,
@@ -10,7 +20,7 @@ import {
   featureNames,
   type StoreFacts,
 } from './extensions.js';
-import { encodeHeader, HEADER_BYTES, INCOMPATIBLE, UNTOUCHED } from './header.js';
+import { encodeHeader, HEADER_BYTES, INCOMPATIBLE } from './header.js';
 import { REFCOUNT_ORDER } from './refcounts.js';
 import { Store } from './store.js';
 import { Table } from './table.js';
@@ -41,7 +51,7 @@ const emptyImage = (clusterBits: number, facts: StoreFacts): Buffer => {
     incompatible:
       (zstd ? INCOMPATIBLE.compressionType : 0n) | (own ? INCOMPATIBLE.privateCodec : 0n),
     compatible: 0n,
-    autoclear: UNTOUCHED,
+    autoclear: 0n,
     refcountOrder: REFCOUNT_ORDER,
     headerLength: HEADER_BYTES,
     compressionType: zstd ? 1 : 0,
@@ -71,9 +81,39 @@ const folderOf = (path: string): string => {
   return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
 };
 
+const fill = async (file: File, image: Buffer): Promise<void> => {
+  file.write(image, 0);
+  await file.sync();
+};
+
+/** Writes a file that has no name until it is durable. False where the file system cannot. */
+const writeNameless = async (path: string, image: Buffer): Promise<boolean> => {
+  const fd = openNameless(folderOf(path));
+  if (fd === undefined) return false;
+  const file = attachFile({ path, fd });
+  try {
+    await fill(file, image);
+    return giveName(fd, path);
+  } finally {
+    file.close();
+  }
+};
+
+/** Writes a file under another name first; a kill in just this moment leaves that one behind. */
+const writeDraft = async (path: string, draft: string, image: Buffer): Promise<void> => {
+  const file = openFile(draft, 'wx+');
+  try {
+    await fill(file, image);
+    fs.linkSync(draft, path);
+  } finally {
+    file.close();
+    fs.unlinkSync(draft);
+  }
+};
+
 /**
- * Makes an empty store at `path` and opens it for writing. Written under another name, made durable
- * and linked: never a half store under the real name, never over an existing file.
+ * Makes an empty store at `path` and opens it for writing. It gets its name when it is durable: never
+ * a half store under the real name, never over an existing file.
  */
 export const createStore = async (
   path: string,
@@ -81,16 +121,10 @@ export const createStore = async (
   facts: StoreFacts,
   log?: string,
 ): Promise<Store> => {
-  const draft = `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`;
+  const image = emptyImage(clusterBits, facts);
   try {
-    const file = openFile(draft, 'wx+');
-    try {
-      file.write(emptyImage(clusterBits, facts), 0);
-      await file.sync();
-      fs.linkSync(draft, path);
-    } finally {
-      file.close();
-      fs.unlinkSync(draft);
+    if (!(await writeNameless(path, image))) {
+      await writeDraft(path, `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`, image);
     }
     syncFolder(folderOf(path));
   } catch (error) {

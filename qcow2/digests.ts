@@ -132,6 +132,15 @@ export class DigestReader {
   }
 }
 
+/** How many of these digests are not of zeros. */
+const countDigests = (digests: Uint8Array): number => {
+  let count = 0;
+  for (let at = 0; at < digests.length; at += DIGEST_BYTES) {
+    if (!isZeroDigest(digests, at)) count += 1;
+  }
+  return count;
+};
+
 /** Writes the digests of a new snapshot on top of its parent's, in ascending order. */
 export class DigestWriter {
   readonly #parent: DigestReader | undefined;
@@ -192,9 +201,10 @@ export class DigestWriter {
     open.changed = true;
   }
 
-  /** Says that guest clusters [from, to) read as zeros. */
-  clear(from: number, to: number): void {
+  /** Says that guest clusters [from, to) read as zeros; returns how many did not before. */
+  clear(from: number, to: number): number {
     const { perCluster, table } = this.#layout;
+    let cleared = 0;
     let at = from;
     while (at < to) {
       const cluster = Math.floor(at / perCluster);
@@ -204,13 +214,16 @@ export class DigestWriter {
         const open = this.#clusterFor(cluster);
         const slot = (at % perCluster) * DIGEST_BYTES;
         const range = open.digests.subarray(slot, slot + (stop - at) * DIGEST_BYTES);
-        if (!range.every((byte) => byte === 0)) {
+        const count = countDigests(range);
+        if (count > 0) {
           range.fill(0);
           open.changed = true;
+          cleared += count;
         }
       }
       at = stop;
     }
+    return cleared;
   }
 
   #flush(): void {

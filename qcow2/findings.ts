@@ -30,6 +30,8 @@ export type FindingCode =
   | 'disk-size'
   | 'record'
   | 'active-state'
+  /** A feature bit that contradicts the store's own facts. */
+  | 'feature'
   /** The header's own opinion of the file. */
   | 'marked-corrupt'
   | 'marked-dirty';

@@ -31,12 +31,6 @@ export const INCOMPATIBLE = {
   privateCodec: 1n << 58n,
 } as const;
 
-/**
- * An autoclear bit of ours (header bytes 88 to 95): a program that does not know it must clear it
- * before it writes. So where it is still set, nobody but nvsnap has written to the file.
- */
-export const UNTOUCHED = 1n << 58n;
-
 export interface Header {
   readonly version: 2 | 3;
   readonly clusterBits: number;

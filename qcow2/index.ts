@@ -8,7 +8,7 @@ export { DigestReader } from './digests.js';
 export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
 export type { Finding, FindingCode, FindingKind } from './findings.js';
 export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
-export { INCOMPATIBLE, UNTOUCHED } from './header.js';
+export { INCOMPATIBLE } from './header.js';
 export type { Placer } from './placer.js';
 export type { SnapshotRecord } from './record.js';
 export { MAX_TAG_BYTES, NEW_SNAPSHOT_ICOUNT, type SnapshotEntry } from './snapshots.js';

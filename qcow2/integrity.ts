@@ -13,7 +13,6 @@ import {
 } from '../disk/index.js';
 import { DigestReader, digestL1Entries } from './digests.js';
 import { type Findings, hex } from './findings.js';
-import { UNTOUCHED } from './header.js';
 import type { SnapshotRecord } from './record.js';
 import type { Snapshot, Store } from './store.js';
 import type { Table } from './table.js';
@@ -56,13 +55,24 @@ const checkNames = (store: Store, findings: Findings): void => {
   }
 };
 
-/** Whether every L1 table is long enough for its disk, and the disk for every snapshot of ours. */
-const checkSizes = (store: Store, findings: Findings): void => {
+/** nvsnap makes the disk as large as its largest snapshot; another program may have resized it. */
+const checkDisk = (store: Store, findings: Findings): void => {
   const { header, geometry } = store;
-  if (header.l1Entries < geometry.l1Entries(header.diskSize)) {
+  const needed = geometry.l1Entries(header.diskSize);
+  if (header.l1Entries < needed) {
     findings.corruption('disk-size', 'the active L1 table is too short for the disk.');
   }
-  const untouched = header.autoclear === UNTOUCHED;
+  if (!store.facts) return;
+  const sizes = store.snapshots.map(({ entry }) => entry.diskSize ?? 0);
+  const largest = sizes.reduce((most, size) => Math.max(most, size), 0);
+  if (header.diskSize !== largest || header.l1Entries > Math.max(1, needed)) {
+    findings.add('note', 'disk-size', 'the disk does not have the size of its largest snapshot.');
+  }
+};
+
+/** Whether every L1 table of a snapshot is long enough for its disk. */
+const checkSizes = (store: Store, findings: Findings): void => {
+  const { header, geometry } = store;
   for (const snapshot of store.snapshots) {
     const { diskSize, l1Entries } = snapshot.entry;
     const name = nameOf(snapshot);
@@ -72,8 +82,6 @@ const checkSizes = (store: Store, findings: Findings): void => {
       }
     } else if (l1Entries < geometry.l1Entries(diskSize)) {
       findings.corruption('disk-size', `the L1 table of ${name} is too short for its disk.`);
-    } else if (untouched && diskSize > header.diskSize) {
-      findings.corruption('disk-size', `${name} is larger than the disk.`);
     }
   }
 };
@@ -98,9 +106,9 @@ const checkRecord = (store: Store, snapshot: RecordedSnapshot, findings: Finding
   return true;
 };
 
-/** In a file that only nvsnap has written, the active table shows the newest snapshot. */
+/** nvsnap leaves the newest snapshot as the active state; another program may have changed that. */
 const checkActive = (store: Store, findings: Findings): void => {
-  if (store.header.autoclear !== UNTOUCHED) return;
+  if (!store.facts) return;
   const newest = store.snapshots.at(-1);
   const active = tryRead(() => store.activeL1());
   const shown = newest && tryRead(() => store.l1(newest.entry));
@@ -111,7 +119,7 @@ const checkActive = (store: Store, findings: Findings): void => {
     if (offsetOf(active.hi(i), active.lo(i)) === wanted) continue;
     const what = newest ? nameOf(newest) : 'an empty disk';
     const place = store.header.l1Offset + i * 8;
-    findings.corruption('active-state', `the active L1 table does not show ${what}.`, place);
+    findings.add('note', 'active-state', `the active L1 table does not show ${what}.`, place);
     return;
   }
 };
@@ -270,9 +278,23 @@ class DigestCheck {
   }
 }
 
+/**
+ * A snapshot without a record, in a store of ours: another program made it, and left no private data
+ * in it, or the record is damaged beyond recognition.
+ */
+const reportForeign = (snapshot: Snapshot, findings: Findings): void => {
+  if (snapshot.entry.extra.length > 0) {
+    findings.corruption('record', `the record of ${nameOf(snapshot)} is not readable.`);
+    return;
+  }
+  const text = `${nameOf(snapshot)} was made by another program and has no digests.`;
+  findings.add('note', 'digest-absent', text);
+};
+
 /** Checks all that is said of snapshots outside the tables; yields now and then. */
 export function* checkSnapshots(store: Store, findings: Findings): Generator<void> {
   checkNames(store, findings);
+  checkDisk(store, findings);
   checkSizes(store, findings);
   checkActive(store, findings);
   const { facts } = store;
@@ -280,9 +302,7 @@ export function* checkSnapshots(store: Store, findings: Findings): Generator<voi
   for (const snapshot of store.snapshots) {
     const { entry, record } = snapshot;
     if (!record) {
-      if (!facts) continue;
-      const text = `${nameOf(snapshot)} was made by another program and has no digests.`;
-      findings.add('note', 'digest-absent', text);
+      if (facts) reportForeign(snapshot, findings);
       continue;
     }
     const recorded = { entry, record };

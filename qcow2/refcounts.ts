@@ -252,7 +252,7 @@ export class Refcounts {
   #moveBlock(block: number): void {
     while (this.blockOffsets.length <= block) this.blockOffsets.push(0);
     const old = this.blockOffsets[block] as number;
-    const run = this.adjacent(1);
+    const run = this.nextRun(1);
     this.blockOffsets[block] = run.first * this.#geometry.clusterSize;
     this.bump(run.first, 1);
     if (old !== 0) this.bump(this.#geometry.hostCluster(old), -1);

@@ -31,8 +31,8 @@ export class References {
   readonly #store: Store;
   readonly #census: Census;
   readonly #findings: Findings;
-  /** Entries with COPIED set in tables that only snapshots use. */
-  #inactiveCopied = 0;
+  /** Entries with COPIED set in tables that only snapshots use, or without a cluster. */
+  #strayCopied = 0;
 
   constructor(store: Store, census: Census, findings: Findings) {
     this.#store = store;
@@ -60,11 +60,11 @@ export class References {
       this.#countL2(tables.clusters[i] as number, tables.uses[i] as number);
       yield;
     }
-    if (this.#inactiveCopied > 0) {
+    if (this.#strayCopied > 0) {
       this.#findings.add(
         'note',
         'copied',
-        `${this.#inactiveCopied} entries in tables of snapshots have COPIED set, where it means nothing.`,
+        `${this.#strayCopied} entries of snapshots, or without a cluster, have COPIED set, which means nothing there.`,
       );
     }
   }
@@ -129,7 +129,7 @@ export class References {
     if (offset === 0) {
       if (copied && root.active) {
         this.#findings.corruption('copied', `${name} has COPIED set but leads nowhere.`, place);
-      } else if (copied) this.#inactiveCopied += 1;
+      } else if (copied) this.#strayCopied += 1;
       return;
     }
     const { geometry } = this.#store;
@@ -137,7 +137,7 @@ export class References {
     if (!this.#census.isPossible(offset, geometry.clusterSize, what)) return;
     const cluster = geometry.hostCluster(offset);
     this.#census.referL2(cluster, root.uses, root.active, what);
-    if (!root.active) this.#inactiveCopied += copied ? 1 : 0;
+    if (!root.active) this.#strayCopied += copied ? 1 : 0;
     else if (copied !== this.#census.isSingle(cluster)) {
       this.#findings.corruption('copied', copiedMessage(name, copied), place);
     }
@@ -170,7 +170,9 @@ export class References {
         'has the zero bit set, which version 2 does not know',
       );
     }
+    const copied = (hi & COPIED_HI) !== 0;
     const offset = offsetOf(hi, lo);
+    if (copied && (offset === 0 || !at.active)) this.#strayCopied += 1;
     if (offset === 0) return;
     const { clusterSize } = this.#store.geometry;
     const cluster = offset / clusterSize;
@@ -186,9 +188,7 @@ export class References {
     if (!this.#census.referData(cluster, at.uses)) {
       this.#census.overlap(cluster, `the cluster of ${entryName(at, index)}`);
     }
-    const copied = (hi & COPIED_HI) !== 0;
-    if (!at.active) this.#inactiveCopied += copied ? 1 : 0;
-    else if (copied !== this.#census.isSingle(cluster)) {
+    if (at.active && copied !== this.#census.isSingle(cluster)) {
       const place = at.offset + index * 8;
       this.#findings.corruption('copied', copiedMessage(entryName(at, index), copied), place);
     }

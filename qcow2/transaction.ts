@@ -12,7 +12,6 @@ import {
   MAX_L1_BYTES,
   MAX_SNAPSHOTS,
   PUBLISH_BYTES,
-  UNTOUCHED,
 } from './header.js';
 import { Placer } from './placer.js';
 import { encodeRecord } from './record.js';
@@ -132,7 +131,8 @@ export class Transaction implements TableSink {
         refcountTableClusters: refcountTable.clusters,
         snapshotCount: next.length,
         snapshotsOffset,
-        autoclear: UNTOUCHED,
+        // Never a private bit here: to clear it, "qemu-img check -r" writes a header without snapshots.
+        autoclear: 0n,
         headerLength: HEADER_BYTES,
       }),
       0,
@@ -182,7 +182,7 @@ export class Transaction implements TableSink {
         limit: 'its L1 table would be larger than 32 MiB; use larger clusters',
       });
     }
-    if (this.#store.header.autoclear !== UNTOUCHED) this.#clearCopied(l1);
+    this.#clearCopied(l1);
     const entry: SnapshotEntry = {
       ...snapshot.entry,
       l1Offset: this.#writeAdjacent(l1.encode()),
@@ -196,7 +196,7 @@ export class Transaction implements TableSink {
 
   /**
    * Another program may have left COPIED bits in tables that a snapshot now shares; such a table is
-   * copied without them. Files that only nvsnap has written hold none, and skip this.
+   * copied without them.
    */
   #clearCopied(l1: Table): void {
     for (let i = 0; i < l1.length; i += 1) {

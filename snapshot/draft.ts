@@ -235,7 +235,8 @@ export class Draft {
       gap && gap.start < before;
       gap = this.#gaps[this.#nextGap]
     ) {
-      this.#builder.clear(gap.start / geometry.clusterSize, geometry.clusters(gap.end));
+      const first = gap.start / geometry.clusterSize;
+      this.#counts.zeroed += this.#builder.clear(first, geometry.clusters(gap.end));
       this.#nextGap += 1;
     }
   }

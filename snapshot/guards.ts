@@ -8,7 +8,6 @@ import {
   offsetOf,
   type Store,
   type Table,
-  UNTOUCHED,
 } from '../qcow2/index.js';
 import { LEVELS } from '../stages/index.js';
 import { findSnapshot, LATEST, NONE } from './names.js';
@@ -33,13 +32,14 @@ const tableOffset = (l1: Table, i: number): number => offsetOf(l1.hi(i), l1.lo(i
 
 /** Refuses when another program has changed the active state and kept it in no snapshot. */
 export const checkActive = (store: Store): void => {
-  if (store.header.autoclear === UNTOUCHED) return;
   const active = store.activeL1();
   if (active.isEmpty()) return;
-  const same = store.snapshots.some(({ entry }) => {
+  // Past the disk lies vmstate, which "qemu-img snapshot -a" takes over as it is.
+  const disk = Math.min(active.length, store.geometry.l1Entries(store.header.diskSize));
+  const same = store.snapshots.toReversed().some(({ entry }) => {
     const l1 = store.l1(entry);
     const entries = store.geometry.l1Entries(entry.diskSize ?? store.header.diskSize);
-    for (let i = 0; i < active.length; i += 1) {
+    for (let i = 0; i < disk; i += 1) {
       const theirs = i < entries ? tableOffset(l1, i) : 0;
       if (tableOffset(active, i) !== theirs) return false;
     }

@@ -19,22 +19,15 @@ export class SnapshotMap {
   readonly #l1: Table;
   readonly #size: number;
   readonly #digests: DigestReader | undefined;
-  readonly #skipped: (bytes: number) => void;
+  #zeroBytes = 0;
   #l2: { index: number; table: Table } | undefined;
 
-  /** `size` is the image's in bytes; `skipped` hears of bytes that read as zeros. */
-  constructor(
-    store: Store,
-    snapshot: Snapshot,
-    size: number,
-    digests: DigestReader | undefined,
-    skipped: (bytes: number) => void,
-  ) {
+  /** `size` is the image's in bytes. */
+  constructor(store: Store, snapshot: Snapshot, size: number, digests: DigestReader | undefined) {
     this.#store = store;
     this.#l1 = store.l1(snapshot.entry);
     this.#size = size;
     this.#digests = digests;
-    this.#skipped = skipped;
   }
 
   /** The L2 table of L1 entry `index`; undefined where there is none. */
@@ -48,8 +41,13 @@ export class SnapshotMap {
     return table;
   }
 
-  /** Leased batches for all that does not read as zeros, in image order. */
-  async *batches(slabs: SlabPool): AsyncGenerator<Batch> {
+  /** Image bytes met so far that read as zeros. */
+  get zeroBytes(): number {
+    return this.#zeroBytes;
+  }
+
+  /** Leased batches for all that does not read as zeros, in image order; `skip` hears of the rest. */
+  async *batches(slabs: SlabPool, skip: (bytes: number) => void): AsyncGenerator<Batch> {
     const { geometry } = this.#store;
     const end = geometry.clusters(this.#size);
     let at = 0;
@@ -58,14 +56,14 @@ export class SnapshotMap {
       const stop = Math.min(end, (index + 1) * geometry.l2Entries);
       const table = this.#table(index);
       if (!table) {
-        this.#skipZeros(at, stop);
+        skip(this.#zeros(at, stop));
         at = stop;
         continue;
       }
       while (at < stop) {
         const zeros = this.#zerosFrom(table, at, stop);
         if (zeros > at) {
-          this.#skipZeros(at, zeros);
+          skip(this.#zeros(at, zeros));
           at = zeros;
           continue;
         }
@@ -112,6 +110,7 @@ export class SnapshotMap {
     const kind = kindOf(hi, lo);
     if (kind === 'unallocated' || kind === 'zero') {
       batch.kinds[i] = Kind.zero;
+      this.#zeroBytes += batch.lengthOf(i);
     } else if (kind === 'plain') {
       const offset = offsetOf(hi, lo);
       if (!geometry.isAligned(offset)) {
@@ -134,11 +133,13 @@ export class SnapshotMap {
     return true;
   }
 
-  /** Accounts for clusters [from, to) that read as zeros, if their digests agree. */
-  #skipZeros(from: number, to: number): void {
-    const { geometry } = this.#store;
+  /** Image bytes of clusters [from, to), which read as zeros, if their digests agree. */
+  #zeros(from: number, to: number): number {
+    const { clusterSize } = this.#store.geometry;
     this.#checkZeroDigests(from, to);
-    this.#skipped(Math.min(to * geometry.clusterSize, this.#size) - from * geometry.clusterSize);
+    const bytes = Math.min(to * clusterSize, this.#size) - from * clusterSize;
+    this.#zeroBytes += bytes;
+    return bytes;
   }
 
   #checkZeroDigests(from: number, to: number): void {

@@ -105,21 +105,18 @@ const pour = async (
     packedBytes: batchBytes + 2 * clusterSize,
   };
   const slabs = planSlabs(layout, steps, batches, options.memory);
-  let zeroBytes = 0;
-  const map = new SnapshotMap(store, snapshot, size, digests, (bytes) => {
-    zeroBytes += bytes;
-  });
+  const map = new SnapshotMap(store, snapshot, size, digests);
   const reports = await run({
     verb: 'restore',
     slabs,
-    source: () => map.batches(slabs),
+    source: (skip) => map.batches(slabs, skip),
     steps,
     sink: () => {},
     totalBytes: size,
     events: options.events,
     signal: options.signal,
   });
-  return { dataBytes: size - zeroBytes, verified, stages: reports };
+  return { dataBytes: size - map.zeroBytes, verified, stages: reports };
 };
 
 /** Restores a snapshot. Rejects with a Fault, and then leaves no half-written output behind. */

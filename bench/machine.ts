@@ -1,0 +1,48 @@
+// What the figures were measured on: without it they mean nothing.
+
+import fs from 'node:fs';
+import os from 'node:os';
+
+/** File systems by the number that statfs(2) gives (linux/magic.h). */
+const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
+  [0xef53, 'ext4'],
+  [0x58465342, 'xfs'],
+  [0x9123683e, 'btrfs'],
+  [0x01021994, 'tmpfs'],
+  [0x2fc12fc1, 'zfs'],
+  [0xf2f52010, 'f2fs'],
+  [0x794c7630, 'overlay'],
+  [0x6969, 'nfs'],
+]);
+
+export interface Machine {
+  readonly cpu: string;
+  readonly cores: number;
+  readonly memoryBytes: number;
+  readonly kernel: string;
+  readonly node: string;
+  readonly dir: string;
+  readonly fileSystem: string;
+  /** Load average over one minute, before anything ran. */
+  readonly load: number;
+}
+
+export const describeMachine = (dir: string): Machine => {
+  const { type } = fs.statfsSync(dir);
+  return {
+    cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
+    cores: os.availableParallelism(),
+    memoryBytes: os.totalmem(),
+    kernel: os.release(),
+    node: process.version,
+    dir,
+    fileSystem: FILE_SYSTEMS.get(type) ?? `type 0x${type.toString(16)}`,
+    load: os.loadavg()[0] ?? 0,
+  };
+};
+
+/** Bytes that can be written in `dir`. */
+export const freeBytes = (dir: string): number => {
+  const { bavail, bsize } = fs.statfsSync(dir);
+  return bavail * bsize;
+};

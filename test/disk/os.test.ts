@@ -1,0 +1,83 @@
+// Holes: whatever the file system says about them, no byte that is not zero may be left out.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import type { Extent } from '../../disk/extents.js';
+import { dataExtents, punchHole, seekEnd, waitReadable } from '../../disk/os.js';
+import { tempDir } from '../tools/files.js';
+
+const BLOCK = 64 * 1024;
+const BLOCKS = 24;
+
+/** True when every byte outside the extents is zero, and the extents are sorted and in range. */
+const coversData = (content: Buffer, extents: readonly Extent[]): boolean => {
+  let at = 0;
+  for (const { start, end } of extents) {
+    if (start < at || end <= start || end > content.length) return false;
+    if (content.subarray(at, start).some((byte) => byte !== 0)) return false;
+    at = end;
+  }
+  return !content.subarray(at).some((byte) => byte !== 0);
+};
+
+t.test('data extents of sparse files leave out nothing that is written', async (t) => {
+  const folder = tempDir(t);
+  const size = fc.integer({ min: 0, max: BLOCKS * BLOCK });
+  const writes = fc.array(fc.nat(BLOCKS - 1), { maxLength: 8 });
+  let run = 0;
+  fc.assert(
+    fc.property(size, writes, (length, blocks) => {
+      run += 1;
+      const fd = fs.openSync(join(folder, `sparse-${run}`), 'wx+');
+      fs.ftruncateSync(fd, length);
+      for (const block of blocks) {
+        const at = block * BLOCK + 123;
+        if (at < length)
+          fs.writeSync(fd, Buffer.alloc(Math.min(5000, length - at), 1), 0, undefined, at);
+      }
+      const content = fs.readFileSync(join(folder, `sparse-${run}`));
+      const covered = coversData(content, [...dataExtents(fd, length)]);
+      const end = seekEnd(fd);
+      fs.closeSync(fd);
+      return covered && end === length;
+    }),
+    { numRuns: 40 },
+  );
+  t.pass('for every pattern of holes');
+});
+
+t.test('holes are found, made by seeking or by punching', async (t) => {
+  const path = join(tempDir(t), 'sparse');
+  const fd = fs.openSync(path, 'wx+');
+  t.teardown(() => fs.closeSync(fd));
+  fs.ftruncateSync(fd, BLOCKS * BLOCK);
+  t.same([...dataExtents(fd, BLOCKS * BLOCK)], [], 'nothing but a hole');
+  fs.writeSync(fd, Buffer.alloc(BLOCK, 1), 0, BLOCK, 4 * BLOCK);
+  fs.writeSync(fd, Buffer.alloc(3 * BLOCK, 2), 0, 3 * BLOCK, 8 * BLOCK);
+  t.same(
+    [...dataExtents(fd, BLOCKS * BLOCK)],
+    [
+      { start: 4 * BLOCK, end: 5 * BLOCK },
+      { start: 8 * BLOCK, end: 11 * BLOCK },
+    ],
+  );
+  t.ok(punchHole(fd, { start: 9 * BLOCK, end: 10 * BLOCK }));
+  t.same(
+    [...dataExtents(fd, 9 * BLOCK + 5)],
+    [
+      { start: 4 * BLOCK, end: 5 * BLOCK },
+      { start: 8 * BLOCK, end: 9 * BLOCK },
+    ],
+    'cut at the size that was asked for',
+  );
+  t.equal(fs.fstatSync(fd).size, BLOCKS * BLOCK, 'punching keeps the length');
+});
+
+t.test('what cannot seek has no holes', async (t) => {
+  const fd = fs.openSync('/dev/null', 'r');
+  t.teardown(() => fs.closeSync(fd));
+  t.same([...dataExtents(fd, 100)], [{ start: 0, end: 100 }]);
+  t.ok(waitReadable(fd, 1000), 'and its end is something to read');
+});

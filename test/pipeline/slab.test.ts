@@ -1,0 +1,82 @@
+// Slabs: a batch is the same from every thread that looks at it, and a lease is never given twice.
+
+import t from 'tap';
+import { allocateSlab, Batch, Kind, SlabPool, slabBytes } from '../../pipeline/slab.js';
+
+const LAYOUT = { clusterSize: 512, clusters: 5, packedBytes: 700 };
+
+t.test(
+  'the parts of a slab do not overlap, and a second view sees what the first writes',
+  async (t) => {
+    const memory = allocateSlab(LAYOUT);
+    t.equal(memory.byteLength, slabBytes(LAYOUT));
+    const batch = new Batch(3, LAYOUT, memory);
+    batch.begin(2 ** 40, 5 * 512 - 1);
+    const parts = [
+      batch.places,
+      batch.lengths,
+      batch.starts,
+      batch.known,
+      batch.digests,
+      batch.kinds,
+      batch.data,
+      batch.packed,
+    ].map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+    for (const [i, part] of parts.entries()) part.fill(i + 1);
+    t.ok(parts.every((part, i) => part.every((byte) => byte === i + 1)));
+    t.same([batch.data.length, batch.packed.length], [5 * 512, 700]);
+    const other = new Batch(3, LAYOUT, memory);
+    t.same([other.offset, other.length, other.count, other.live], [2 ** 40, 5 * 512 - 1, 5, 5]);
+    other.live = 2;
+    t.equal(batch.live, 2);
+    t.equal(batch.cluster(4).length, 512);
+    t.equal(batch.content(4).length, 511);
+    t.equal(batch.content(0).length, 512);
+  },
+);
+
+t.test('a batch begins with plain clusters and can be cut', async (t) => {
+  const batch = new Batch(0, LAYOUT, allocateSlab(LAYOUT));
+  batch.kinds.fill(Kind.same);
+  batch.begin(0, 1000);
+  t.same([...batch.kinds], [Kind.plain, Kind.plain, Kind.same, Kind.same, Kind.same]);
+  t.same([batch.count, batch.live], [2, 2]);
+  batch.begin(1024, 5 * 512 - 12);
+  batch.shorten(2);
+  t.same([batch.offset, batch.length, batch.count, batch.live], [1024, 1024, 2, 2]);
+  batch.begin(0, 700);
+  batch.shorten(2);
+  t.equal(batch.length, 700, 'never longer than it was');
+});
+
+t.test('a lease waits for a slab to come back, first come first served', async (t) => {
+  const pool = new SlabPool(LAYOUT, 2);
+  const [a, b] = [await pool.lease(), await pool.lease()];
+  t.not(a, b);
+  t.equal(pool.idle, 0);
+  const got: string[] = [];
+  const waiting = ['first', 'second'].map(async (name) => {
+    const batch = await pool.lease();
+    got.push(name);
+    return batch;
+  });
+  await new Promise((next) => setImmediate(next));
+  t.same(got, []);
+  pool.release(b);
+  t.equal(await waiting[0], b);
+  pool.release(a);
+  t.equal(await waiting[1], a);
+  t.same(got, ['first', 'second']);
+  pool.release(a);
+  pool.release(b);
+  t.equal(pool.idle, 2);
+});
+
+t.test('closing a pool fails those who wait and those who come', async (t) => {
+  const pool = new SlabPool(LAYOUT, 1);
+  await pool.lease();
+  const waiting = pool.lease();
+  pool.close(new Error('over'));
+  await t.rejects(waiting as Promise<Batch>, { message: 'over' });
+  t.throws(() => pool.lease(), { message: 'over' });
+});

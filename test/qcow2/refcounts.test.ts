@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import { decodeBlock, Refcounts } from '../../qcow2/refcounts.js';
+import { Store } from '../../qcow2/store.js';
+import { tempDir } from '../tools/files.js';
+import { qemuImg } from '../tools/qemu.js';
+import { bytes, holds } from './codecs.js';
+
+const ORDERS = [0, 1, 2, 3, 4, 5, 6] as const;
+
+t.test('refcounts of every width, by hand', async (t) => {
+  const cases: readonly [bits: number, order: number, raw: string, counts: number[]][] = [
+    // Narrow ones fill a byte from its least significant bit.
+    [1, 0, '05 80', [1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]],
+    [2, 1, 'e4 01', [0, 1, 2, 3, 1, 0, 0, 0]],
+    [4, 2, 'f1 02', [1, 15, 2, 0]],
+    [8, 3, '00 ff 01', [0, 255, 1]],
+    [16, 4, '0001 0100 ffff', [1, 256, 65535]],
+    [32, 5, '00000001 01000000 ffffffff', [1, 2 ** 24, 2 ** 32 - 1]],
+    [64, 6, '0000000000000001 00000000ffffffff', [1, 2 ** 32 - 1]],
+  ];
+  for (const [bits, order, raw, counts] of cases) {
+    t.same([...decodeBlock(bytes(raw), order)], counts, `${bits} bits`);
+  }
+});
+
+t.test('a 64-bit refcount past 32 bits never looks like a small one', async (t) => {
+  const raw = bytes('0000000100000000 0000000100000001 8000000000000000');
+  t.same([...decodeBlock(raw, 6)], [0xffff_ffff, 0xffff_ffff, 0xffff_ffff]);
+});
+
+/** Encodes refcounts as the specification says it, one bit at a time. */
+const encode = (counts: readonly number[], order: number): Buffer => {
+  const width = 2 ** order;
+  const raw = Buffer.alloc(Math.ceil((counts.length * width) / 8));
+  counts.forEach((count, i) => {
+    for (let b = 0; b < width; b += 1) {
+      if (((BigInt(count) >> BigInt(b)) & 1n) === 0n) continue;
+      const byte =
+        width < 8 ? Math.floor((i * width) / 8) : (i * width) / 8 + width / 8 - 1 - (b >> 3);
+      const bit = width < 8 ? ((i * width) % 8) + b : b & 7;
+      raw[byte] = (raw[byte] as number) | (1 << bit);
+    }
+  });
+  return raw;
+};
+
+for (const order of ORDERS) {
+  t.test(`every block of ${2 ** order}-bit refcounts decodes`, async (t) => {
+    const count = fc.nat(2 ** Math.min(2 ** order, 32) - 1);
+    const block = fc.array(count, { minLength: 64, maxLength: 64 });
+    holds(
+      t,
+      fc.property(block, (counts) => {
+        assert.deepEqual([...decodeBlock(encode(counts, order), order)], counts);
+      }),
+    );
+  });
+
+  t.test(`a file of qemu-img with ${2 ** order}-bit refcounts loads`, async (t) => {
+    const path = join(tempDir(t), 'x.qcow2');
+    const options = `cluster_size=4k,refcount_bits=${2 ** order}`;
+    t.equal(qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, path, '8M']).status, 0);
+    const store = Store.open(path, 'r');
+    t.teardown(() => store.file.close());
+    const refcounts = Refcounts.load(store);
+    t.equal(refcounts.blockEntries, (4096 * 8) / 2 ** order);
+    t.equal(refcounts.max(), 1);
+    t.equal(
+      refcounts.end,
+      Math.ceil(store.file.size() / 4096),
+      'every cluster of a new file is in use',
+    );
+    for (let c = 0; c < refcounts.end; c += 1) t.equal(refcounts.get(c), 1, `cluster ${c}`);
+    t.equal(refcounts.get(refcounts.end), 0);
+  });
+}

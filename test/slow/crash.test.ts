@@ -1,0 +1,58 @@
+// Every state that a power cut in the middle of a take may leave, each shown to qemu-img check, listed,
+// and restored in full. The slice takes a part of them, evenly spread.
+
+import t from 'tap';
+import { KiB, MiB } from '../../disk/index.js';
+import { crashesOf, judge, PLAIN_4K, type StoreKind, ZSTD_64K } from '../tools/crashes.js';
+import { tempDir } from '../tools/files.js';
+
+const FULL = process.env.NVSNAP_SLOW === 'full';
+t.setTimeout(FULL ? 5 * 3_600_000 : 600_000);
+
+const SEEDS = FULL ? [1, 2] : [3];
+const PER_CUT = FULL ? 4 : 2;
+/** Of the states away from the syncs, the tools see one in so many. */
+const STEP = FULL ? 1 : 50;
+
+const KINDS: readonly StoreKind[] = [
+  PLAIN_4K,
+  ZSTD_64K,
+  {
+    name: '4K clusters, zlib',
+    clusterSize: 4 * KiB,
+    compression: 'zlib',
+    imageBytes: 3 * MiB,
+    grownBytes: 5 * MiB,
+  },
+  {
+    name: '16K clusters, zstd',
+    clusterSize: 16 * KiB,
+    compression: 'zstd',
+    imageBytes: 5 * MiB,
+    grownBytes: 35 * MiB,
+  },
+];
+
+for (const kind of KINDS) {
+  for (const seed of SEEDS) {
+    t.test(`every state of every cut, ${kind.name}, seed ${seed}`, async (t) => {
+      for await (const crash of crashesOf(tempDir(t), kind, seed)) {
+        let asked = 0;
+        const verdict = await judge(crash, {
+          seed,
+          perCut: PER_CUT,
+          ask: (_cut, n, special) => {
+            asked += 1;
+            return special ? FULL || n < 2 : asked % STEP === 0;
+          },
+        });
+        t.ok(FULL ? verdict.judged === verdict.states : verdict.judged > 0);
+        t.comment(
+          `${crash.name}: ${crash.log.length} entries, ${verdict.states} states, ${verdict.judged} of ` +
+            `them checked by qemu-img, ${verdict.restored} snapshots restored, ` +
+            `${verdict.converted} converted`,
+        );
+      }
+    });
+  }
+}

@@ -1,0 +1,111 @@
+// Holds a store against what the image was at each take: stock qemu-img and our own restore must both
+// give every state back, byte for byte, whatever came later.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { restore } from '../../snapshot/index.js';
+import { copyState, firstDifference, sha256File } from './files.js';
+import { check, convertSnapshot } from './qemu.js';
+
+/** The image as it was when a snapshot was taken. */
+export interface State {
+  readonly tag: string;
+  readonly bytes: number;
+  readonly sha256: string;
+  /** A copy of it. */
+  readonly copy: string;
+}
+
+export type Reader = 'qemu-img' | 'restore';
+
+export const BOTH: readonly Reader[] = ['qemu-img', 'restore'];
+
+/** True when all bytes from `start` on are zero; then they are cut off. */
+const cutZeros = (path: string, start: number): boolean => {
+  const fd = fs.openSync(path, 'r+');
+  try {
+    const rest = Buffer.alloc(fs.fstatSync(fd).size - start);
+    fs.readSync(fd, rest, 0, rest.length, start);
+    fs.ftruncateSync(fd, start);
+    return rest.every((byte) => byte === 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
+
+export class Judge {
+  readonly store: string;
+  readonly states: State[];
+  readonly #folder: string;
+  readonly #readers: readonly Reader[];
+
+  /** Keeps its copies in a new folder inside `folder`; may begin with states another judge keeps. */
+  constructor(
+    folder: string,
+    store: string,
+    readers: readonly Reader[] = BOTH,
+    states: readonly State[] = [],
+  ) {
+    this.store = store;
+    this.states = [...states];
+    this.#folder = fs.mkdtempSync(join(folder, 'judge-'));
+    this.#readers = readers;
+  }
+
+  /** Remembers the image as it is now as what snapshot `tag` must give back. */
+  remember(image: string, tag: string): State {
+    const copy = join(this.#folder, `state-${this.states.length}`);
+    copyState(image, copy);
+    const state = { tag, bytes: fs.statSync(copy).size, sha256: sha256File(copy), copy };
+    this.states.push(state);
+    return state;
+  }
+
+  /** Asserts that the store is clean and that all states so far come back. */
+  async all(t: Test): Promise<void> {
+    if (this.#readers.includes('qemu-img')) {
+      const { text, ...counts } = check(this.store);
+      const clean = { status: 0, corruptions: 0, leaks: 0, checkErrors: 0 };
+      t.same(counts, clean, 'qemu-img check finds the store clean', { text });
+    }
+    for (const state of this.states) await this.one(t, state);
+  }
+
+  /** Asserts that one state comes back. */
+  async one(t: Test, state: State): Promise<void> {
+    for (const reader of this.#readers) {
+      const out = join(this.#folder, 'out');
+      try {
+        if (reader === 'restore') await this.#restored(t, state, out);
+        else this.#converted(t, state, out);
+      } finally {
+        fs.rmSync(out, { force: true });
+      }
+    }
+  }
+
+  async #restored(t: Test, state: State, out: string): Promise<void> {
+    const { store } = this;
+    const done = await restore({ store, snapshot: state.tag, output: out });
+    t.match(done, { tag: state.tag, imageBytes: state.bytes, verified: true });
+    this.#compare(t, state, out, 'restore');
+  }
+
+  /** qemu-img knows sectors and the file's largest disk only; what is past the image must be zero. */
+  #converted(t: Test, state: State, out: string): void {
+    convertSnapshot(this.store, state.tag, out);
+    const { size } = fs.statSync(out);
+    t.ok(size >= state.bytes && size % 512 === 0, 'qemu-img gives whole sectors');
+    t.ok(cutZeros(out, state.bytes), `only zeros follow ${state.tag}`);
+    this.#compare(t, state, out, 'qemu-img');
+  }
+
+  #compare(t: Test, state: State, out: string, reader: Reader): void {
+    const same = sha256File(out) === state.sha256;
+    t.ok(same, `${reader} gives back ${state.tag}`, {
+      size: { expected: state.bytes, found: fs.statSync(out).size },
+      ...(same ? {} : { firstDifference: firstDifference(out, state.copy) }),
+    });
+  }
+}
