@@ -144,17 +144,17 @@ export class Census {
     if (!this.isPossible(offset, length, what)) return false;
     const end = this.#geometry.clusters(offset + length);
     const first = this.#geometry.hostCluster(offset);
-    let free = true;
     for (let cluster = first; cluster < end; cluster += 1) {
       this.#refer(cluster, uses);
       const mark = this.#marks[cluster] as number;
-      if ((mark & KIND_MASK) === 0) this.#marks[cluster] = mark | CLUSTER_KINDS.indexOf(kind);
-      else {
+      if ((mark & KIND_MASK) !== 0) {
+        // Going on would let a thousand tables in one place cost a thousand times their length.
         this.overlap(cluster, what);
-        free = false;
+        return false;
       }
+      this.#marks[cluster] = mark | CLUSTER_KINDS.indexOf(kind);
     }
-    return free;
+    return true;
   }
 
   /** Counts `uses` references to an L2 table, which many L1 entries may share. */

@@ -283,8 +283,8 @@ class DigestCheck {
  * in it, or the record is damaged beyond recognition.
  */
 const reportForeign = (snapshot: Snapshot, findings: Findings): void => {
-  if (snapshot.entry.extra.length > 0) {
-    findings.corruption('record', `the record of ${nameOf(snapshot)} is not readable.`);
+  if (snapshot.damage) {
+    findings.corruption('record', `${nameOf(snapshot)} cannot be read: ${snapshot.damage.message}`);
     return;
   }
   const text = `${nameOf(snapshot)} was made by another program and has no digests.`;

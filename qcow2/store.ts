@@ -1,7 +1,7 @@
 // Reading a store: the header, its extensions, the snapshot table and the tables below it. Every
 // offset and count is bounded by the file before anything is read or allocated.
 
-import { errnoOf, type File, fault, openFile, reasonOf } from '../disk/index.js';
+import { errnoOf, Fault, type File, fault, openFile, reasonOf } from '../disk/index.js';
 import {
   decodeExtensions,
   decodeFacts,
@@ -25,7 +25,12 @@ import { Table } from './table.js';
 export interface Snapshot {
   readonly entry: SnapshotEntry;
   readonly record: SnapshotRecord | undefined;
+  /** Why the record cannot be believed; whoever wants this snapshot's content is told. */
+  readonly damage?: Fault;
 }
+
+/** L1 tables kept in memory; an L1 table may have 32 MiB. */
+const KEPT_L1_TABLES = 4;
 
 /** How often a reader tries again when a writer publishes while it reads the tables. */
 const OPEN_TRIES = 10;
@@ -53,10 +58,7 @@ export class Store {
     this.#refuseUnknownFeatures();
     const table = this.#readSnapshots();
     this.snapshotTableBytes = table.bytes;
-    this.snapshots = table.entries.map((entry) => ({
-      entry,
-      record: decodeRecord(file.path, entry),
-    }));
+    this.snapshots = table.entries.map((entry) => this.#snapshot(entry));
   }
 
   /** Opens a store for reading ("r") or writing ("r+"); the caller closes `store.file`. */
@@ -105,6 +107,25 @@ export class Store {
 
   #damaged(problem: string): never {
     throw fault('store-damaged', { path: this.path, problem });
+  }
+
+  /** One damaged record must not keep anyone from the other snapshots. */
+  #snapshot(entry: SnapshotEntry): Snapshot {
+    const damage = (problem: string): Fault => fault('store-damaged', { path: this.path, problem });
+    const name = JSON.stringify(entry.tag);
+    try {
+      const record = decodeRecord(this.path, entry);
+      if (!record && this.facts && entry.extra.length > 0) {
+        return { entry, record, damage: damage(`the record of snapshot ${name} is not readable`) };
+      }
+      if (record && !this.facts) {
+        return { entry, record, damage: damage('it holds records of nvsnap, but not its own') };
+      }
+      return { entry, record };
+    } catch (error) {
+      if (error instanceof Fault) return { entry, record: undefined, damage: error };
+      throw error;
+    }
   }
 
   #refuseUnknownFeatures(): void {
@@ -180,6 +201,8 @@ export class Store {
     let table = this.#l1s.get(key);
     if (!table) {
       table = this.#readL1(entry.l1Offset, entry.l1Entries);
+      const [oldest] = this.#l1s.keys();
+      if (oldest !== undefined && this.#l1s.size >= KEPT_L1_TABLES) this.#l1s.delete(oldest);
       this.#l1s.set(key, table);
     }
     return table;

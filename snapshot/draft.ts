@@ -184,6 +184,12 @@ export class Draft {
   async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
     const { clusterSize } = this.#store.geometry;
     const step = slabs.layout.clusters * clusterSize;
+    if (!this.#image.seekable && this.#image.size === 0) {
+      // There is nothing to read, but scan must see that the pipe ends here.
+      const batch = await slabs.lease();
+      batch.begin(0, 0);
+      yield batch;
+    }
     for (const { start, end } of extents) {
       for (let at = start; at < end; at += step) {
         const batch = await slabs.lease();

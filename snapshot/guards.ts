@@ -10,13 +10,13 @@ import {
   type Table,
 } from '../qcow2/index.js';
 import { LEVELS } from '../stages/index.js';
-import { findSnapshot, LATEST, NONE } from './names.js';
+import { LATEST, NONE, usableSnapshot } from './names.js';
 import { asOwn } from './store.js';
 
 /** The snapshot that a take compares with; undefined for none. */
 export const chooseParent = (store: Store, wanted: string): OwnSnapshot | undefined => {
   if (wanted === NONE || (wanted === LATEST && store.snapshots.length === 0)) return undefined;
-  const parent = asOwn(findSnapshot(store, wanted));
+  const parent = asOwn(usableSnapshot(store, wanted));
   if (parent) return parent;
   if (wanted === LATEST) {
     const own = store.snapshots.findLast(({ record }) => record !== undefined);

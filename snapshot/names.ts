@@ -45,6 +45,13 @@ const knownTags = (store: Store): string => {
   return tags.length > 8 ? `… ${tags.slice(-8).join(', ')}` : tags.join(', ');
 };
 
+/** The snapshot that `wanted` names, for its content: refused when its record is damaged. */
+export const usableSnapshot = (store: Store, wanted: string): Snapshot => {
+  const snapshot = findSnapshot(store, wanted);
+  if (snapshot.damage) throw snapshot.damage;
+  return snapshot;
+};
+
 /** Finds the snapshot that `wanted` names, or says what there is. */
 export const findSnapshot = (store: Store, wanted: string): Snapshot => {
   const { snapshots, path } = store;

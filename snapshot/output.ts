@@ -4,7 +4,6 @@ import fs from 'node:fs';
 import {
   attachFile,
   errnoOf,
-  type File,
   type FileSpec,
   fault,
   openFile,
@@ -38,8 +37,13 @@ const openDevice = (path: string, size: number): Output => {
 
 const openNew = (path: string, size: number): Output => {
   const draft = `${path}.part-${process.pid}`;
-  const file: File = openFile(draft, 'wx');
-  const close = (): void => attachFile(file.spec).close();
+  // Faults name the output, not its draft.
+  const file = attachFile({ path, fd: openFile(draft, 'wx').spec.fd });
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) file.close();
+    isOpen = false;
+  };
   const discard = (): void => {
     close();
     fs.rmSync(draft, { force: true });
@@ -55,7 +59,11 @@ const openNew = (path: string, size: number): Output => {
     sparse: true,
     finish: () => {
       close();
-      fs.renameSync(draft, path);
+      try {
+        fs.renameSync(draft, path);
+      } catch (error) {
+        throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
+      }
     },
     discard,
   };

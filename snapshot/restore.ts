@@ -7,10 +7,10 @@ import { type RunEmitter, run, type StageReport, type Step } from '../pipeline/i
 import { DigestReader, type Snapshot, type Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
-import { findSnapshot } from './names.js';
+import { usableSnapshot } from './names.js';
 import { type Output, openOutput } from './output.js';
 import { batchBytesFor, checkThreadNames, planSlabs, type Threads, threadsFor } from './plan.js';
-import { asOwn, codecOf, imageSizeOf, withStore } from './store.js';
+import { asOwn, codecOf, decoderOf, imageSizeOf, withStore } from './store.js';
 
 export interface RestoreOptions {
   readonly store: string;
@@ -55,21 +55,20 @@ const stepsFor = (
   const { threads } = options;
   const count = (stage: string, usual: number): number =>
     threadsFor(stage, threads, usual, batches);
-  const codec = codecOf(store);
+  const packed = codecOf(store) !== 'none';
   const { facts } = store;
-  const decode =
-    codec === 'none' ? [] : [stages.decode({ codec }, count('decode', Number.POSITIVE_INFINITY))];
+  const decoders = count('decode', Number.POSITIVE_INFINITY);
   const verify =
     verified && facts
       ? [stages.verify({ algorithm: facts.digest, seed: facts.seed }, count('verify', 1))]
       : [];
   return [
     stages.fetch(store.file.spec, count('fetch', 1)),
-    ...decode,
+    stages.decode({ codec: decoderOf(store) }, decoders, packed),
     ...verify,
     stages.deliver(
       { output: output.spec, sparse: output.sparse },
-      count('deliver', codec === 'none' ? 2 : 1),
+      count('deliver', packed ? 1 : 2),
     ),
   ];
 };
@@ -126,7 +125,7 @@ export const restore = (options: RestoreOptions): Promise<RestoreResult> => {
   return withStore(
     options.store,
     async (store) => {
-      const snapshot = findSnapshot(store, options.snapshot);
+      const snapshot = usableSnapshot(store, options.snapshot);
       const size = imageSizeOf(store, snapshot);
       const output = openOutput(options.output, size, options.force ?? false);
       try {
@@ -148,7 +147,7 @@ export const restore = (options: RestoreOptions): Promise<RestoreResult> => {
     },
     (store) => {
       // Read in the same generation as the snapshot table: a writer may publish meanwhile.
-      store.l1(findSnapshot(store, options.snapshot).entry);
+      store.l1(usableSnapshot(store, options.snapshot).entry);
     },
   );
 };

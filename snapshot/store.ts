@@ -127,6 +127,12 @@ export const asOwn = (snapshot: Snapshot): OwnSnapshot | undefined =>
 export const imageSizeOf = (store: Store, { entry, record }: Snapshot): number =>
   record?.imageSize ?? entry.diskSize ?? store.header.diskSize;
 
-/** The codec of a store's compressed clusters. */
+/** The codec that compressed clusters are written with. */
 export const codecOf = (store: Store): CodecName =>
   store.facts?.codec ?? (store.header.compressionType === 1 ? 'zstd' : 'zlib');
+
+/** The codec to read compressed clusters with: a store of plain clusters may have got some from QEMU. */
+export const decoderOf = (store: Store): Exclude<CodecName, 'none'> => {
+  const codec = codecOf(store);
+  return codec === 'none' ? 'zlib' : codec;
+};

@@ -66,12 +66,13 @@ export const fetch = (store: FileSpec, threads: number): StageUse => ({
   early: true,
 });
 
-export const decode = (options: CodecOptions, threads: number): StageUse => ({
+/** `early`: most clusters are sure to be compressed. */
+export const decode = (options: CodecOptions, threads: number, early: boolean): StageUse => ({
   name: 'decode',
   module: at('decode'),
   options,
   threads,
-  early: true,
+  early,
   wants: hasPayload,
 });
 

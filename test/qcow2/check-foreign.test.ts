@@ -1,14 +1,13 @@
 // Files that QEMU wrote: our check and its own must agree, on sound files and on damaged ones.
 
 import { spawnSync } from 'node:child_process';
-import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type CheckReport, checkStore } from '../../qcow2/check.js';
 import { Store } from '../../qcow2/store.js';
 import { tempDir } from '../tools/files.js';
 import { check as qemuCheck, qemuImg } from '../tools/qemu.js';
-import { damaged, Patient } from './patient.js';
+import { damaged, makeStore } from './patient.js';
 
 const checkFile = (path: string): CheckReport => {
   const store = Store.open(path, 'r');
@@ -191,7 +190,6 @@ t.test('COPIED is exact where QEMU writes in place', async (t) => {
 
 t.test('a store of nvsnap that QEMU has written to', async (t) => {
   const folder = tempDir(t);
-  const { makeStore } = await import('./patient.js');
   const path = await makeStore(folder, { clusterSize: 4096, compression: 'zstd' });
   write(path, 'write -P 9 0 16k', 'write -P 8 100k 4k');
   agreeOnSound(t, path, 'after a write');
@@ -202,9 +200,5 @@ t.test('a store of nvsnap that QEMU has written to', async (t) => {
     [{ kind: 'note' }],
   );
   qemu('snapshot', '-d', 'second', path);
-  agreeOnSound(t, path, 'after one of ours was deleted');
-  const patient = new Patient(path);
-  t.teardown(() => patient.close());
-  t.equal(patient.store.snapshots.length, 3);
-  t.ok(fs.statSync(path).size > 0);
+  t.equal(agreeOnSound(t, path, 'after one of ours was deleted').snapshots, 3);
 });

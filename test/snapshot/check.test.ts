@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { check, Fault, take } from '../../snapshot/index.js';
+import { check, Fault, restore, take } from '../../snapshot/index.js';
 import { randomBytes, tempDir } from '../tools/files.js';
 import { checkClean, qemuImg } from '../tools/qemu.js';
 
@@ -82,18 +82,33 @@ t.test('a file that cannot be opened at all is refused', async (t) => {
   t.equal(await faultCode(check({ store: path })), 'store-not-qcow2');
 });
 
-t.test('a damaged snapshot table is refused as damage', async (t) => {
+t.test('one damaged record keeps nobody from the other snapshots', async (t) => {
   const folder = tempDir(t);
   const image = join(folder, 'image');
   const store = join(folder, 'store.qcow2');
   fs.writeFileSync(image, 'image');
   await take({ image, store, tag: 'first', clusterSize: 4096, threads: 1 });
+  await take({ image, store, tag: 'second', threads: 1 });
   const raw = fs.readFileSync(store);
   const table = Number(raw.readBigUInt64BE(64));
-  raw[table + 8 + 3] = (raw[table + 8 + 3] as number) ^ 1;
-  fs.writeFileSync(store, raw);
-  const error = await check({ store }).catch((reason: unknown) => reason);
-  t.match(error, { code: 'store-damaged', exitCode: 3 });
+  for (const [place, what] of [
+    [table + 16 + 3, 'its date'],
+    [table + 64, 'the magic of its record'],
+    [table + 64 + 50, 'its record'],
+  ] as const) {
+    const damaged = Buffer.from(raw);
+    damaged[place] = (damaged[place] as number) ^ 1;
+    fs.writeFileSync(store, damaged);
+    t.match(await check({ store }), { corruptions: 1 }, `check finds ${what}`);
+    const output = join(folder, 'out');
+    const refused = restore({ store, snapshot: 'first', output, force: true });
+    await t.rejects(refused, { code: 'store-damaged', exitCode: 3 }, `${what}: restore refuses`);
+    const done = await restore({ store, snapshot: 'second', output, force: true });
+    t.ok(
+      done.verified && fs.readFileSync(output).equals(fs.readFileSync(image)),
+      'the other is whole',
+    );
+  }
 });
 
 t.test('a check that is not wanted any more stops', async (t) => {

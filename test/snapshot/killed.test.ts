@@ -90,7 +90,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       const how = await victim.stopWhenWritten('cut', bytes, signal);
       t.match(how, { status: 1, signal: null, stdout: '' });
       t.equal(how.stderr, `nvsnap: Stopped by ${signal}.\nThe store is as it was before.\n`);
-      t.notOk(await before.isPublished(victim, ['one'], 'cut'));
+      t.notOk(await before.isPublished(victim.store, ['one'], 'cut'));
       t.equal(fs.statSync(victim.store).size, before.size, 'it is no longer than before');
       t.same(victim.litter(), []);
     }

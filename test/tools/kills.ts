@@ -22,6 +22,9 @@ const scramble = (path: string, share: number, random: Random): void => {
   fs.closeSync(fd);
 };
 
+const tagsOf = async (store: string): Promise<string[]> =>
+  (await list({ store })).map(({ tag }) => tag);
+
 /** Bytes that a running process has written so far, whatever to; 0 when it is gone. */
 const bytesWritten = (pid: number): number => {
   try {
@@ -84,8 +87,8 @@ export class Victim {
     return { ...(await ended), written };
   }
 
-  async tags(): Promise<string[]> {
-    return (await list({ store: this.store })).map(({ tag }) => tag);
+  tags(): Promise<string[]> {
+    return tagsOf(this.store);
   }
 
   /** Files in the folder that nobody asked for. */
@@ -121,15 +124,15 @@ export class Before {
    * Judges a store after a take was ended: true when the take was published, false when the store is
    * as it was. Throws when it is neither.
    */
-  async isPublished(victim: Victim, oldTags: readonly string[], tag: string): Promise<boolean> {
-    checkClean(victim.store);
-    const state = fs.readFileSync(victim.store);
+  async isPublished(store: string, oldTags: readonly string[], tag: string): Promise<boolean> {
+    checkClean(store);
+    const state = fs.readFileSync(store);
     if (this.#generation.isPublishedIn(state)) {
       const difference = this.#generation.firstDifference(state);
       if (difference === -1) return false;
       throw new Error(`cluster ${difference} of the store is not as it was`);
     }
-    const tags = await victim.tags();
+    const tags = await tagsOf(store);
     if (tags.join() !== [...oldTags, tag].join()) throw new Error(`it lists ${tags.join()}`);
     return true;
   }
@@ -173,7 +176,7 @@ export const killTakes = async (
     if (!fs.existsSync(victim.store)) continue;
     toll.longest = Math.max(toll.longest, fs.statSync(victim.store).size);
     const published = before
-      ? await before.isPublished(victim, options.oldTags, 'cut')
+      ? await before.isPublished(victim.store, options.oldTags, 'cut')
       : await firstIsPublished(victim);
     if (!published) continue;
     toll.published += how.signal === 'SIGKILL' ? 1 : 0;

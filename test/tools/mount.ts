@@ -12,7 +12,14 @@ import type { Test } from 'tap';
 export const smallDisk = (t: Test, folder: string, bytes: number): string | undefined => {
   const disk = join(folder, 'disk');
   fs.mkdirSync(disk);
-  const { status } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'nvsnap-test', disk]);
+  const { status } = spawnSync('mount', [
+    '-t',
+    'tmpfs',
+    '-o',
+    `size=${bytes}`,
+    'nvsnap-test',
+    disk,
+  ]);
   if (status !== 0) return undefined;
   const unmount = (): void => {
     spawnSync('umount', ['--lazy', disk]);
