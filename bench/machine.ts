@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import os from 'node:os';
+import { GiB } from '../disk/index.js';
 
 /** File systems by the number that statfs(2) gives (linux/magic.h). */
 const FILE_SYSTEMS: ReadonlyMap<number, string> = new Map([
@@ -41,8 +42,16 @@ export const describeMachine = (dir: string): Machine => {
   };
 };
 
-/** Bytes that can be written in `dir`. */
+/** What a file system in memory must leave to the programs that run, ours and everybody else's. */
+const MEMORY_RESERVE = 2 * GiB;
+
+/**
+ * Bytes that can be written in `dir`. A tmpfs promises more than the machine has: what it takes beyond
+ * that costs some other process its life.
+ */
 export const freeBytes = (dir: string): number => {
-  const { bavail, bsize } = fs.statfsSync(dir);
-  return bavail * bsize;
+  const { bavail, bsize, type } = fs.statfsSync(dir);
+  const free = bavail * bsize;
+  if (FILE_SYSTEMS.get(type) !== 'tmpfs') return free;
+  return Math.max(0, Math.min(free, os.freemem() - MEMORY_RESERVE));
 };

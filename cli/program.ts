@@ -128,7 +128,7 @@ const usageFault = (error: CommanderError): Fault => {
   const problem = error.message
     .replace(/^error: /, '')
     .replace(/\n[\s\S]*$/, '')
-    .replace('. Allowed', '; allowed');
+    .replace(/\. ([AE])/, (_, letter: string) => `; ${letter.toLowerCase()}`);
   const sentence = `${problem.charAt(0).toUpperCase()}${problem.slice(1)}${problem.endsWith('.') ? '' : '.'}`;
   return new Fault({
     code: 'usage',

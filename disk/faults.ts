@@ -222,9 +222,14 @@ export const fault = <C extends FaultCode>(
   cause?: unknown,
 ): Fault => new Fault({ code, details: details as Readonly<Record<string, unknown>> }, cause);
 
-/** The sentence in an unknown thrown value. */
-export const reasonOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error);
+/**
+ * The reason in an unknown thrown value. Of the system's errors, which Node words as "EACCES:
+ * permission denied, open '/path'", only the middle: the sentence around it names the path already.
+ */
+export const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return String(error);
+  return /^E[A-Z0-9]+: ([^,]+), /.exec(error.message)?.[1] ?? error.message;
+};
 
 /** The system's error code (ENOENT, …) in an unknown thrown value, if it has one. */
 export const errnoOf = (error: unknown): string | undefined =>

@@ -53,8 +53,21 @@ const findHolder = (fd: number): string => {
   return 'another process';
 };
 
-/** Makes the caller the store's only writer until the file is closed, or says who is. */
+/** True when `path` still names the open file. */
+const isNamed = (path: string, fd: number): boolean => {
+  const named = fs.statSync(path, { bigint: true, throwIfNoEntry: false });
+  const open = fs.fstatSync(fd, { bigint: true });
+  return named?.ino === open.ino && named.dev === open.dev;
+};
+
+/**
+ * Makes the caller the store's only writer until the file is closed, or says who is. A writer whose
+ * first take fails removes the store it made: who opened it just before must not write to what no
+ * longer has a name.
+ */
 export const lockWriter = (path: string, fd: number): void => {
-  if (tryLockByte(fd, WRITER_LOCK_BYTE)) return;
-  throw fault('store-locked', { path, holder: findHolder(fd) });
+  if (!tryLockByte(fd, WRITER_LOCK_BYTE)) {
+    throw fault('store-locked', { path, holder: findHolder(fd) });
+  }
+  if (!isNamed(path, fd)) throw fault('store-exists', { path });
 };

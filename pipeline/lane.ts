@@ -39,7 +39,10 @@ export class Lane extends Transform {
   override _transform(batch: Batch, _encoding: BufferEncoding, next: TransformCallback): void {
     const place: Place = { batch, done: false };
     this.#line.push(place);
-    if (this.#pool.use.wants && !this.#pool.use.wants(batch)) {
+    const { use } = this.#pool;
+    const ends = use.ends?.(batch) === true;
+    if (ends) batch.live = 0;
+    if (ends || use.wants?.(batch) === false) {
       place.done = true;
       this.#advance();
       next();

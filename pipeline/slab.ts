@@ -107,6 +107,7 @@ export class Batch {
     this.#head[0] = offset;
     this.#head[1] = length;
     this.live = this.count;
+    this.digested = false;
     this.kinds.fill(Kind.plain, 0, this.count);
   }
 
@@ -138,6 +139,18 @@ export class Batch {
 
   set live(count: number) {
     this.#head[2] = count;
+  }
+
+  /**
+   * True when `digests` are those of the image. A cluster whose digest is the parent's need not be in
+   * `data` then. Whoever changes `data` sets this to false.
+   */
+  get digested(): boolean {
+    return this.#head[3] !== 0;
+  }
+
+  set digested(yes: boolean) {
+    this.#head[3] = yes ? 1 : 0;
   }
 
   /** Bytes of cluster `i` that belong to the image. */

@@ -44,6 +44,8 @@ export interface StageUse {
   readonly early?: boolean;
   /** Asked on the main thread; a batch that is not wanted skips the hop. Default: all are. */
   wants?(batch: Batch): boolean;
+  /** Asked on the main thread before the hop; true ends the batch here: nothing in it is left to do. */
+  ends?(batch: Batch): boolean;
 }
 
 /** A step that needs no thread: it runs on the main thread, in image order. */

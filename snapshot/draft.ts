@@ -10,14 +10,7 @@ import {
   roundUp,
   subtractExtents,
 } from '../disk/index.js';
-import {
-  type Batch,
-  Kind,
-  run,
-  type SlabPool,
-  type StageReport,
-  type Step,
-} from '../pipeline/index.js';
+import { type Batch, Kind, run, type SlabPool, type StageReport } from '../pipeline/index.js';
 import {
   type Built,
   NEW_SNAPSHOT_ICOUNT,
@@ -30,15 +23,13 @@ import {
   type Store,
   Transaction,
 } from '../qcow2/index.js';
-import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
+import { takeLine } from './line.js';
 import { checkLineage } from './lineage.js';
 import { nextId } from './names.js';
-import { placeStep, twinStep } from './placing.js';
-import { batchBytesFor, planSlabs, threadsFor } from './plan.js';
+import { batchBytesFor, planSlabs } from './plan.js';
 import type { WritableStore } from './store.js';
 import type { TakeOptions, TakeResult } from './take-options.js';
-import { Twins } from './twins.js';
 import { TOOL } from './version.js';
 
 /** What the sink counts. */
@@ -101,51 +92,20 @@ export class Draft {
     return batchBytesFor(clusterSize, this.#image.size, this.#options.memory) / clusterSize;
   }
 
-  #steps(batches: number): Step[] {
-    const { facts, store } = this.#target;
-    const { threads } = this.#options;
-    const digests = { algorithm: facts.digest, seed: facts.seed };
-    const count = (stage: string, usual: number): number =>
-      threadsFor(stage, threads, usual, batches);
-    // Without a parent everything is compressed, and one reader keeps all compressors busy.
-    const readers = this.#parent ? Number.POSITIVE_INFINITY : facts.codec === 'none' ? 2 : 1;
-    const scan = {
-      path: this.#image.path,
-      fd: this.#image.fd,
-      size: this.#image.size,
-      seekable: this.#image.seekable,
-    };
-    const complete = !this.#parent;
-    const compress =
-      facts.codec === 'none'
-        ? []
-        : [
-            stages.compress(
-              { codec: facts.codec, level: this.#options.level },
-              count('compress', Number.POSITIVE_INFINITY),
-              complete,
-            ),
-          ];
-    const clusters = this.#store.geometry.clusters(this.#image.size);
-    // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
-    const twins = complete ? new Twins(clusters) : undefined;
-    return [
-      stages.scan(scan, count('scan', readers)),
-      stages.dedup(digests, count('dedup', readers)),
-      stages.pad(count('pad', 1)),
-      ...(twins ? [twinStep(twins)] : []),
-      ...compress,
-      placeStep(this.#transaction.placer, twins),
-      stages.write(store.file.spec, count('write', facts.codec === 'none' ? 2 : 1), complete),
-    ];
-  }
-
   /** Runs the pipeline, source to sink. */
   async run(epoch: Epoch): Promise<readonly StageReport[]> {
     const clusters = this.#batchClusters;
     const { clusterSize } = this.#store.geometry;
     const batches = Math.ceil(this.#image.size / (clusters * clusterSize));
-    const steps = this.#steps(batches);
+    const steps = takeLine({
+      image: this.#image,
+      target: this.#target,
+      dependent: this.#parent !== undefined,
+      placer: this.#transaction.placer,
+      batches,
+      level: this.#options.level,
+      threads: this.#options.threads,
+    });
     const packedBytes = this.#target.facts.codec === 'none' ? 0 : clusters * clusterSize;
     const slabs = planSlabs(
       { clusterSize, clusters, packedBytes },

@@ -5,8 +5,9 @@ import type { FileSpec } from '../disk/index.js';
 import type { StageUse } from '../pipeline/index.js';
 import type { CodecOptions } from './codec/index.js';
 import { hasPayload } from './decode.js';
-import type { DedupOptions } from './dedup.js';
+import { isUnchanged } from './dedup.js';
 import type { DeliverOptions } from './deliver.js';
+import type { DigestOptions } from './fingerprint.js';
 import { needsPadding } from './pad.js';
 import type { ScanOptions } from './scan.js';
 import { hasData } from './write.js';
@@ -23,12 +24,14 @@ export const scan = (options: ScanOptions, threads: number): StageUse => ({
   early: true,
 });
 
-export const dedup = (options: DedupOptions, threads: number): StageUse => ({
+/** `early`: something is sure to have changed. */
+export const dedup = (options: DigestOptions, threads: number, early: boolean): StageUse => ({
   name: 'dedup',
   module: at('dedup'),
   options,
   threads,
-  early: true,
+  early,
+  ends: isUnchanged,
 });
 
 export const pad = (threads: number): StageUse => ({
@@ -76,7 +79,7 @@ export const decode = (options: CodecOptions, threads: number, early: boolean): 
   wants: hasPayload,
 });
 
-export const verify = (options: DedupOptions, threads: number): StageUse => ({
+export const verify = (options: DigestOptions, threads: number): StageUse => ({
   name: 'verify',
   module: at('verify'),
   options,

@@ -1,8 +1,11 @@
-// scan: reads a batch's part of the image straight into its slab.
+// scan: reads a batch's part of the image, a piece at a time, and takes each piece's fingerprints before
+// the next one pushes it out of the processor's cache. Where there is a parent, a piece that is equal
+// to it never leaves that cache: only changed pieces are copied to the slab.
 
 import fs from 'node:fs';
-import { errnoOf, fault, ioFault, waitReadable } from '../disk/index.js';
+import { DIGEST_BYTES, errnoOf, type Fault, fault, ioFault, waitReadable } from '../disk/index.js';
 import { type Batch, type Desk, type StageThread, stage } from '../pipeline/index.js';
+import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 export interface ScanOptions {
   readonly path: string;
@@ -11,7 +14,13 @@ export interface ScanOptions {
   readonly size: number;
   /** False for a pipe: batches are then read one after another, on one thread. */
   readonly seekable: boolean;
+  readonly digests: DigestOptions;
+  /** True when what is equal to the parent is not wanted. */
+  readonly dependent: boolean;
 }
+
+/** A piece that fits, with room to spare, in the second-level cache of one core. */
+const PIECE_BYTES = 256 * 1024;
 
 /** How long one wait for a slow pipe lasts before cancellation is looked at, in milliseconds. */
 const PIPE_WAIT_MS = 100;
@@ -46,24 +55,61 @@ const readPipe = (fd: number, into: Buffer, desk: Desk): number => {
 /** True when a pipe has nothing more to give. */
 const pipeEnded = (fd: number, desk: Desk): boolean => readPipe(fd, Buffer.alloc(1), desk) === 0;
 
-const open = ({ path, fd, size, seekable }: ScanOptions, desk: Desk): StageThread => ({
-  batch(batch: Batch): void {
-    const into = batch.data.subarray(0, batch.length);
+/** Says why a batch could not be filled: the image has become shorter, or the pipe has ended. */
+const shortFault = ({ path, size, seekable }: ScanOptions, got: number): Fault =>
+  seekable
+    ? fault('image-shrank', { path, expected: size, got })
+    : fault('input-short', { expected: size, got });
+
+const open = (options: ScanOptions, desk: Desk): StageThread => {
+  const { path, fd, size, seekable } = options;
+  const { clusterSize } = desk;
+  const fingerprint = openFingerprint(options.digests, clusterSize);
+  const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize)) * clusterSize;
+
+  // Used again for every piece, so that it stays in the cache; slabs would not.
+  const scratch = options.dependent ? Buffer.alloc(step) : undefined;
+
+  /** Reads image bytes from `offset` on; false when the run was cancelled meanwhile. */
+  const fill = (into: Buffer, offset: number): boolean => {
     let got: number;
     try {
-      got = seekable ? readAt(fd, into, batch.offset) : readPipe(fd, into, desk);
+      got = seekable ? readAt(fd, into, offset) : readPipe(fd, into, desk);
     } catch (error) {
       throw ioFault(error, path, 'read');
     }
-    if (desk.cancelled()) return;
-    if (got < into.length) {
-      if (!seekable) throw fault('input-short', { expected: size, got: batch.offset + got });
-      throw fault('image-shrank', { path, expected: size, got: batch.offset + got });
+    if (desk.cancelled()) return false;
+    if (got < into.length) throw shortFault(options, offset + got);
+    return true;
+  };
+
+  /** Reads and fingerprints bytes [from, to) of the batch; false when cancelled. */
+  const piece = (batch: Batch, from: number, to: number): boolean => {
+    const bytes = scratch?.subarray(0, to - from) ?? batch.data.subarray(from, to);
+    if (!fill(bytes, batch.offset + from)) return false;
+    const first = (from / clusterSize) * DIGEST_BYTES;
+    let at = first;
+    for (let start = 0; start < bytes.length; start += clusterSize) {
+      fingerprint(bytes.subarray(start, start + clusterSize), batch.digests, at);
+      at += DIGEST_BYTES;
     }
-    if (!seekable && batch.offset + got === size && !pipeEnded(fd, desk)) {
-      throw fault('input-long', { expected: size });
+    if (scratch && !batch.digests.subarray(first, at).equals(batch.known.subarray(first, at))) {
+      bytes.copy(batch.data, from);
     }
-  },
-});
+    return true;
+  };
+
+  return {
+    batch(batch: Batch): void {
+      for (let from = 0; from < batch.length; from += step) {
+        if (!piece(batch, from, Math.min(from + step, batch.length))) return;
+      }
+      batch.digested = true;
+      if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {
+        throw fault('input-long', { expected: size });
+      }
+    },
+  };
+};
 
 export default stage({ name: 'scan', open });

@@ -3,9 +3,9 @@
 
 import { DIGEST_BYTES, fault, isZeroDigest, openDigester, sameDigest } from '../disk/index.js';
 import { type Batch, Kind, type StageThread, stage } from '../pipeline/index.js';
-import type { DedupOptions } from './dedup.js';
+import type { DigestOptions } from './fingerprint.js';
 
-const open = ({ algorithm, seed }: DedupOptions): StageThread => {
+const open = ({ algorithm, seed }: DigestOptions): StageThread => {
   const digester = openDigester(algorithm, seed);
 
   const matches = (batch: Batch, i: number): boolean => {

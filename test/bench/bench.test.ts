@@ -11,6 +11,8 @@ import t, { type Test } from 'tap';
 import { changeImage, makeImage } from '../../bench/index.js';
 import { checkFile } from '../../bench/verify.js';
 
+t.setTimeout(180_000);
+
 const BENCH = fileURLToPath(new URL('../../bench/index.js', import.meta.url));
 const MiB = 2 ** 20;
 

@@ -90,3 +90,14 @@ t.test('locks of different files have nothing to do with each other', async (t) 
   lockWriter(b.path, b.open());
   t.pass('both are held');
 });
+
+t.test('a file that lost its name, or got another one, is not locked', async (t) => {
+  const { path, open } = openStore(t);
+  const fd = open();
+  fs.renameSync(path, `${path}.old`);
+  t.throws(() => lockWriter(path, fd), { code: 'store-exists', exitCode: 1 });
+  fs.writeFileSync(path, 'another file');
+  t.throws(() => lockWriter(path, fd), { code: 'store-exists' });
+  lockWriter(path, open());
+  t.pass('the file that has the name is');
+});

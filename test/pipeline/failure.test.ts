@@ -2,7 +2,7 @@
 
 import t from 'tap';
 import { fault } from '../../disk/index.js';
-import { BATCH_BYTES, module, probe, runLine, threadCount } from './line.js';
+import { BATCH_BYTES, module, probe, runLine, settledThreads, threadCount } from './line.js';
 import { Count, type Failure } from './stages/probe.js';
 
 /** How long an end may take before it counts as a hang: far more than any machine needs. */
@@ -102,10 +102,7 @@ t.test('every way to end gives the threads back', async (t) => {
     const steps = [probe('a', 3, { waitMs: 3 }).use, probe('b', 3, { failure, at: AT }).use];
     const out = await within(runLine({ steps, batches: BATCHES, slabCount: 8 }));
     t.match(out.error, { code: 'stage-failed' }, failure);
-    t.ok(
-      threadCount() <= threads,
-      `${threadCount()} threads after it ${failure}, ${threads} before`,
-    );
+    t.ok((await settledThreads(threads)) <= threads, `no thread stays when it ${failure}`);
   }
 });
 
@@ -126,7 +123,7 @@ t.test('cancelling ends every stage soon, and says who did it', async (t) => {
   const out = await within(running);
   t.match(out.error, { code: 'cancelled', details: { by: 'SIGINT' } });
   t.same(out.arrived, []);
-  t.ok(threadCount() <= threads);
+  t.ok((await settledThreads(threads)) <= threads, 'no thread stays');
 });
 
 t.test('a run whose signal is already given does nothing', async (t) => {

@@ -93,4 +93,12 @@ export const runLine = async (line: {
 /** Threads of this process, whoever started them. */
 export const threadCount = (): number => fs.readdirSync('/proc/self/task').length;
 
+/** Waits for threads that are ending; resolves to the count, `limit` or less unless they stay. */
+export const settledThreads = async (limit: number): Promise<number> => {
+  for (let tries = 0; tries < 500 && threadCount() > limit; tries += 1) {
+    await new Promise((next) => setTimeout(next, 10));
+  }
+  return threadCount();
+};
+
 export const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i);

@@ -13,6 +13,8 @@ const GiB = 2 ** 30;
 const TiB = 2 ** 40;
 
 const FULL = process.env.NVSNAP_SLOW === 'full';
+t.setTimeout((FULL ? 60 : 10) * 60_000);
+
 const CODECS = ['zstd', 'zlib', 'none', 'lz4'] as const;
 const DENSE_BYTES = FULL ? 4 * GiB : GiB;
 const STREWN_BYTES = FULL ? GiB : 128 * MiB;

@@ -114,7 +114,7 @@ t.test('a limit on the file size is met in the same way', async (t) => {
   fs.writeFileSync(image, random.bytes(IMAGE_BYTES));
   const first = await limited('take', image, store);
   t.match(first, { status: 1, signal: null, stdout: '' });
-  t.match(first.stderr, /^nvsnap: Could not write .*store: EFBIG.*\.\n[^\n]+\.\n$/);
+  t.match(first.stderr, /^nvsnap: Could not write .*store: file too large\.\n[^\n]+\.\n$/);
   t.same(fs.readdirSync(folder), ['image']);
 
   fs.writeFileSync(image, random.bytes(6 * MiB));

@@ -1,11 +1,12 @@
 // Real processes, ended in the middle of a take: by a person, by the system, by force.
 
 import fs from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { KiB, MiB } from '../../disk/index.js';
 import { tempDir } from '../tools/files.js';
 import { Before, killTakes, uninterrupted, Victim } from '../tools/kills.js';
-import { MAIN, start } from '../tools/nvsnap.js';
+import { startNvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
 
 t.setTimeout(180_000);
@@ -102,11 +103,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 
 t.test('a take that waits for its input stops too', async (t) => {
   const victim = new Victim(tempDir(t), MiB, SEED);
-  const { child, ended } = start(
-    process.execPath,
-    [MAIN, 'take', '-', victim.store, '--size', '64M', '--tag', 'cut'],
-    { stdio: ['pipe', 'pipe', 'pipe'] },
-  );
+  const { child, ended } = startNvsnap(['take', '-', victim.store, '--size', '64M'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
   child.stdin?.on('error', () => {});
   child.stdin?.write(Buffer.alloc(5 * MiB, 1));
   while (!fs.existsSync(victim.store)) await new Promise((next) => setTimeout(next, 5));
@@ -115,5 +114,18 @@ t.test('a take that waits for its input stops too', async (t) => {
   t.match(how, { status: 1, signal: null });
   t.match(how.stderr, /^nvsnap: Stopped by SIGTERM\.\n[^\n]+\n$/);
   t.notOk(fs.existsSync(victim.store));
+  t.same(victim.litter(), []);
+});
+
+t.test('a restore that is stopped leaves no output', async (t) => {
+  const victim = new Victim(tempDir(t), 4 * IMAGE_BYTES, SEED, ['--compression', 'none']);
+  await victim.take('one');
+  const output = join(victim.folder, 'output');
+  const { child, ended } = startNvsnap(['restore', victim.store, 'one', output]);
+  while (victim.litter().length === 0) await new Promise((next) => setTimeout(next, 1));
+  child.kill('SIGINT');
+  const how = await ended;
+  t.match(how, { status: 1, signal: null, stdout: '' });
+  t.match(how.stderr, /^nvsnap: Stopped by SIGINT\.\n[^\n]+\n$/);
   t.same(victim.litter(), []);
 });

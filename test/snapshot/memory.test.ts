@@ -6,6 +6,8 @@ import { makeImage } from '../../bench/index.js';
 import { sameFile, tempDir } from '../tools/files.js';
 import { assertFootprint } from '../tools/footprint.js';
 
+t.setTimeout(120_000);
+
 const SIZE = 256 * 2 ** 20;
 
 t.test('take and restore stay within their memory', async (t) => {

@@ -195,7 +195,7 @@ const askTools = async (crash: Crash, state: Buffer, isNew: boolean, verdict: Ve
   verdict.judged += 1;
   for (const [i, tag] of tags.entries()) {
     const image = crash.images.get(tag) as string;
-    if (verdict.judged % 8 === i) {
+    if ((verdict.judged + i) % 4 === 0) {
       convertSnapshot(path, tag, output);
       verdict.converted += 1;
       // QEMU's disks end on a sector.

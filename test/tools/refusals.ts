@@ -13,6 +13,10 @@ import { type Ended, startNvsnap } from './nvsnap.js';
 const AT_ONCE = 3;
 const IMAGE_BYTES = 300 * 1024;
 
+/** Stack traces, system codes, holes in a sentence, and a second sentence of what. */
+const PLAIN_WORDS_HAVE_NO =
+  /^ +at |\bE[A-Z]{4,}:|undefined|NaN|\[object|\.\.\n|^nvsnap: .*[.!] [A-Z]|\.(new|part)-/m;
+
 /** What a case finds in its folder, by the names that it may use in its arguments. */
 export interface Place {
   readonly folder: string;
@@ -35,6 +39,15 @@ export interface Refusal {
   /** Runs as this user. */
   readonly uid?: number;
 }
+
+/** A case but for its arguments. */
+export type Situation = Omit<Refusal, 'args'>;
+
+/** A take of the image into the store, with more arguments. */
+export const takes = (extra: readonly string[], rest: Situation): Refusal => ({
+  args: ({ image, store }) => ['take', image, store, ...extra],
+  ...rest,
+});
 
 /** Every file below a folder, by name, with what can be compared of it. */
 const inventory = (folder: string): Record<string, string> => {
@@ -96,7 +109,7 @@ const judge = async (t: Test, parent: string, template: Place, refusal: Refusal)
     const found = { status, code: codeIn(stdout) };
     t.same(found, { status: refusal.status, code: refusal.code }, `${refusal.name}\n${stderr}`);
     t.match(stderr, /^nvsnap: [^\n]*\.\n[^\n]*\.\n$/, `${refusal.name}: what, and what to do`);
-    t.notMatch(stderr, /^ +at |undefined|NaN|\[object|\.\.\n/m, `${refusal.name}: in plain words`);
+    t.notMatch(stderr, PLAIN_WORDS_HAVE_NO, `${refusal.name}: in plain words`);
     if (refusal.says) t.match(stderr.split('\n')[0], refusal.says, refusal.name);
     t.same(inventory(place.folder), before, `${refusal.name}: nothing is changed`);
   } finally {

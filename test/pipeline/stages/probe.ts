@@ -36,7 +36,7 @@ export const Count = {
   opened: 4,
   closed: 5,
 } as const;
-export const COUNTERS = 6;
+export const COUNTERS = 5;
 
 const fail = (failure: Failure): void | Promise<void> => {
   switch (failure) {
@@ -83,9 +83,6 @@ const open = (options: ProbeOptions, desk: Desk) => {
       batch.data.fill(index, 0, batch.length);
       Atomics.sub(counts, Count.atOnce, 1);
       Atomics.add(counts, Count.ended, 1);
-    },
-    close(): void {
-      Atomics.add(counts, Count.closed, 1);
     },
   };
 };
