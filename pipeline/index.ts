@@ -3,7 +3,7 @@
 
 export { createEmitter, type Progress, type RunEmitter, type RunEvents } from './events.js';
 export { TASKS_PER_THREAD } from './pool.js';
-export { type Run, run } from './run.js';
+export { abortFault, type Run, run } from './run.js';
 export { Batch, Kind, type SlabLayout, SlabPool, slabBytes } from './slab.js';
 export {
   type Desk,

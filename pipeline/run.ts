@@ -29,7 +29,7 @@ export interface Run {
 const isMain = (step: Step): step is MainStep => 'main' in step;
 
 /** The reason in an aborted signal, as a fault. */
-const abortFault = (signal: AbortSignal): Fault =>
+export const abortFault = (signal: AbortSignal): Fault =>
   signal.reason instanceof Fault ? signal.reason : fault('cancelled', { by: 'the caller' });
 
 /** Starts the pools that are sure to be needed when the first batch shows that there is work. */

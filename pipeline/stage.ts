@@ -1,6 +1,6 @@
 // The stage contract. A stage is a module whose default export is `stage({ ... })`. It is loaded once
-// in each thread of its pool; `open` is called once there, then `batch` for every batch, then `close`.
-// What is absent passes through.
+// in each thread of its pool; `open` is called once there, then `batch` for every batch. What is absent
+// passes through.
 //
 // Bytes are lent: a batch and every view of it belong to the stage only until `batch` returns (or its
 // promise resolves). A stage may set `kinds`, `live`, `digests`, `starts` and `lengths`, and write to
@@ -19,8 +19,6 @@ export interface Desk {
 export interface StageThread {
   /** Does this stage's work on one batch, in place. Throwing fails the run, naming stage and offset. */
   batch?(batch: Batch): void | Promise<void>;
-  /** Gives back what `open` took. */
-  close?(): void | Promise<void>;
 }
 
 /** A stage. `Options` is plain data: it is sent to each thread. */

@@ -54,7 +54,9 @@ export const checkLevel = (codec: CodecName, level: number | undefined): void =>
   if (range && Number.isInteger(level) && level >= range[0] && level <= range[1]) return;
   throw fault('usage', {
     problem: `${codec} has no level ${level}.`,
-    advice: range ? `Choose ${range[0]} to ${range[1]}.` : 'Leave --level out: it has only one.',
+    advice: range
+      ? `Choose ${range[0]} to ${range[1]}.`
+      : 'Leave --level out: it has none to choose.',
   });
 };
 

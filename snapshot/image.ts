@@ -69,6 +69,12 @@ const openPath = (path: string): { fd: number; stat: fs.Stats } => {
 
 /** Opens the image. `size` (bytes) is needed for standard input and refused elsewhere. */
 export const openImage = (path: string, size?: number): Image => {
+  if (size !== undefined && !(Number.isSafeInteger(size) && size >= 0)) {
+    throw fault('usage', {
+      problem: `${size} is not a size in bytes.`,
+      advice: 'Give a whole number of bytes.',
+    });
+  }
   if (path === STDIN) return openInput(size);
   if (size !== undefined) {
     throw fault('usage', {

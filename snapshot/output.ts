@@ -35,7 +35,21 @@ const openDevice = (path: string, size: number): Output => {
   };
 };
 
-const openNew = (path: string, size: number): Output => {
+/** Gives the draft its name. Without `replace`, never over a file that appeared meanwhile. */
+const rename = (draft: string, path: string, replace: boolean): void => {
+  try {
+    if (replace) fs.renameSync(draft, path);
+    else {
+      fs.linkSync(draft, path);
+      fs.unlinkSync(draft);
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') throw fault('output-exists', { path }, error);
+    throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
+  }
+};
+
+const openNew = (path: string, size: number, replace: boolean): Output => {
   const draft = `${path}.part-${process.pid}`;
   // Faults name the output, not its draft.
   const file = attachFile({ path, fd: openFile(draft, 'wx').spec.fd });
@@ -59,11 +73,7 @@ const openNew = (path: string, size: number): Output => {
     sparse: true,
     finish: () => {
       close();
-      try {
-        fs.renameSync(draft, path);
-      } catch (error) {
-        throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
-      }
+      rename(draft, path, replace);
     },
     discard,
   };
@@ -83,7 +93,7 @@ export const openOutput = (path: string, size: number, force: boolean): Output =
         reason: 'it is not a regular file or block device',
       });
     }
-    return openNew(path, size);
+    return openNew(path, size, force);
   } catch (error) {
     if (errnoOf(error)?.startsWith('E'))
       throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);

@@ -74,6 +74,12 @@ export const planSlabs = (
   batches: number,
   memory = DEFAULT_MEMORY,
 ): SlabPool => {
+  if (!Number.isSafeInteger(memory)) {
+    throw fault('usage', {
+      problem: `${memory} is not a number of bytes of memory.`,
+      advice: 'Give a whole number.',
+    });
+  }
   const each = slabBytes(layout);
   const threads = steps.reduce((sum, step) => sum + ('threads' in step ? step.threads : 0), 0);
   const wanted = Math.min(threads * TASKS_PER_THREAD, batches) + OUTSIDE_STAGES;

@@ -2,11 +2,18 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
-import { type DigestAlgorithm, fault, formatSize, lockWriter } from '../disk/index.js';
+import {
+  type DigestAlgorithm,
+  fault,
+  formatSize,
+  lockWriter,
+  parseDigestAlgorithm,
+} from '../disk/index.js';
 import {
   type CodecName,
   createStore,
   INCOMPATIBLE,
+  isCodecName,
   MAX_CLUSTER_BITS,
   MIN_NEW_CLUSTER_BITS,
   type OwnSnapshot,
@@ -38,6 +45,17 @@ const clusterBitsOf = (size: number): number => {
   });
 };
 
+/** Refuses settings that no store can have: callers of the library may not be typed. */
+const checkAsked = ({ clusterSize, compression, digest }: StoreSettings): void => {
+  if (clusterSize !== undefined) clusterBitsOf(clusterSize);
+  if (digest !== undefined) parseDigestAlgorithm(digest);
+  if (compression === undefined || isCodecName(compression)) return;
+  throw fault('usage', {
+    problem: `The compression ${JSON.stringify(compression)} is not known.`,
+    advice: 'Choose zstd, zlib, lz4 or none.',
+  });
+};
+
 /** Refuses settings that an existing store does not have. */
 const checkSettings = (store: Store, facts: StoreFacts, asked: StoreSettings): void => {
   const differs = (setting: string, has: string, wanted: string): void => {
@@ -65,7 +83,7 @@ export const openWritable = async (
   asked: StoreSettings,
   log?: string,
 ): Promise<WritableStore> => {
-  if (asked.clusterSize !== undefined) clusterBitsOf(asked.clusterSize);
+  checkAsked(asked);
   const created = !fs.existsSync(path);
   if (!created && !fs.statSync(path).isFile()) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
 import { Fault, ioFault } from '../disk/index.js';
+import { abortFault } from '../pipeline/index.js';
 import { Draft } from './draft.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { type Image, openImage } from './image.js';
@@ -38,6 +39,15 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   }
 };
 
+/** Gives back what a failed take has used; failing at that must not hide why it failed. */
+const tidyUp = (job: Draft): void => {
+  try {
+    job.abandon();
+  } catch {
+    // The store is whole as it is; the space is used again by the next take.
+  }
+};
+
 const takeInto = async (
   options: TakeOptions,
   image: Image,
@@ -56,13 +66,13 @@ const takeInto = async (
   try {
     const reports = await job.run(epoch);
     image.checkSize();
-    if (options.signal?.aborted) throw options.signal.reason;
+    if (options.signal?.aborted) throw abortFault(options.signal);
     const uuid = randomUUID();
     const entry = await job.commit({ tag, uuid, source, epoch });
     await epoch.commit();
     return job.result({ entry, uuid, elapsedMs: performance.now() - began, stages: reports });
   } catch (error) {
-    job.abandon();
+    tidyUp(job);
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   } finally {
     await epoch.dispose();

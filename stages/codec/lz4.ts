@@ -6,32 +6,58 @@
 //
 // Both lengths are checked before the decoder sees them: lz4-napi allocates what the second claims.
 
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { compressSync, uncompressSync } from 'lz4-napi';
 import type { Codec } from './codec.js';
 
 const LENGTH_BYTES = 4;
+/** lz4-napi allocates every block it returns; so many bytes of them may wait to be collected. */
+const GARBAGE_BYTES = 8 * 1024 * 1024;
 
-export const open = (clusterSize: number): Codec => ({
-  encode(cluster, into) {
-    const block = compressSync(cluster);
-    if (LENGTH_BYTES + block.length > into.length) return 0;
-    into.writeUInt32LE(block.length, 0);
-    block.copy(into, LENGTH_BYTES);
-    return LENGTH_BYTES + block.length;
-  },
-  decode(payload, into) {
-    const length = payload.length < 2 * LENGTH_BYTES ? 0 : payload.readUInt32LE(0);
-    if (length < LENGTH_BYTES || LENGTH_BYTES + length > payload.length) {
-      throw new Error('its length prefix is impossible');
-    }
-    const block = payload.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
-    if (block.readUInt32LE(0) !== clusterSize) {
-      throw new Error(`it claims ${block.readUInt32LE(0)} bytes instead of ${clusterSize}`);
-    }
-    const cluster = uncompressSync(block);
-    if (cluster.length !== clusterSize) {
-      throw new Error(`${cluster.length} bytes instead of ${clusterSize}`);
-    }
-    cluster.copy(into);
-  },
-});
+v8.setFlagsFromString('--expose-gc');
+const gc = vm.runInNewContext('gc') as (options: { type: 'minor' }) => void;
+
+/**
+ * The collector sees only the small objects in front of the blocks and lets hundreds of MiB pile up;
+ * so it is called when they add up to a few. The young generation is enough, and costs about 1 ms.
+ */
+const collector = (): ((bytes: number) => void) => {
+  let garbage = 0;
+  return (bytes) => {
+    garbage += bytes;
+    if (garbage < GARBAGE_BYTES) return;
+    garbage = 0;
+    gc({ type: 'minor' });
+  };
+};
+
+export const open = (clusterSize: number): Codec => {
+  const discard = collector();
+  return {
+    encode(cluster, into) {
+      const block = compressSync(cluster);
+      discard(block.length);
+      if (LENGTH_BYTES + block.length > into.length) return 0;
+      into.writeUInt32LE(block.length, 0);
+      block.copy(into, LENGTH_BYTES);
+      return LENGTH_BYTES + block.length;
+    },
+    decode(payload, into) {
+      const length = payload.length < 2 * LENGTH_BYTES ? 0 : payload.readUInt32LE(0);
+      if (length < LENGTH_BYTES || LENGTH_BYTES + length > payload.length) {
+        throw new Error('its length prefix is impossible');
+      }
+      const block = payload.subarray(LENGTH_BYTES, LENGTH_BYTES + length);
+      if (block.readUInt32LE(0) !== clusterSize) {
+        throw new Error(`it claims ${block.readUInt32LE(0)} bytes instead of ${clusterSize}`);
+      }
+      const cluster = uncompressSync(block);
+      discard(cluster.length);
+      if (cluster.length !== clusterSize) {
+        throw new Error(`${cluster.length} bytes instead of ${clusterSize}`);
+      }
+      cluster.copy(into);
+    },
+  };
+};

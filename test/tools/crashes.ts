@@ -187,7 +187,7 @@ const askTools = async (crash: Crash, state: Buffer, isNew: boolean, verdict: Ve
   fs.writeFileSync(path, state);
   const report = check(path);
   if (report.status !== 0 || report.leaks + report.corruptions + report.checkErrors > 0) {
-    throw new Error(`qemu-img check: ${report.text}`);
+    throw new Error(`qemu-img check exits ${report.status}: ${report.text}`);
   }
   const tags = await tagsOf(path);
   const expected = isNew ? crash.newTags : crash.oldTags;

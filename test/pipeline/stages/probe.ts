@@ -34,7 +34,6 @@ export const Count = {
   atOnce: 2,
   mostAtOnce: 3,
   opened: 4,
-  closed: 5,
 } as const;
 export const COUNTERS = 5;
 
