@@ -45,6 +45,24 @@ async function* starting(
   }
 }
 
+/** The end of the line: hands each batch to the sink, then gives its slab back. */
+const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
+  new Writable({
+    objectMode: true,
+    highWaterMark: 1,
+    write(batch: Batch, _encoding, done) {
+      try {
+        line.sink(batch);
+      } catch (error) {
+        done(error as Error);
+        return;
+      }
+      ended(batch);
+      line.slabs.release(batch);
+      done();
+    },
+  });
+
 /** Runs the line to its end; resolves to each stage's report. Rejects with the first fault. */
 export const run = async (line: Run): Promise<readonly StageReport[]> => {
   const control = new SharedArrayBuffer(4);
@@ -62,37 +80,18 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
       ? mainLane(step)
       : new Lane(pools.get(step) as StagePool, slabs, tallies.get(step) as StageTally, ended),
   );
-  const sink = new Writable({
-    objectMode: true,
-    highWaterMark: 1,
-    write(batch: Batch, _encoding, done) {
-      try {
-        line.sink(batch);
-      } catch (error) {
-        done(error as Error);
-        return;
-      }
-      ended(batch);
-      slabs.release(batch);
-      done();
-    },
-  });
+  const sink = sinkStream(line, ended);
   const stop = (): void => {
     Atomics.store(new Int32Array(control), 0, 1);
     slabs.close(fault('cancelled', { by: 'the caller' }));
   };
   line.signal?.addEventListener('abort', stop, { once: true });
   try {
-    const source = Readable.from(
-      starting(
-        line.source((bytes) => meter.advance(bytes)),
-        [...pools.values()],
-      ),
-      {
-        objectMode: true,
-        highWaterMark: 1,
-      },
-    );
+    const batches = line.source((bytes) => meter.advance(bytes));
+    const source = Readable.from(starting(batches, [...pools.values()]), {
+      objectMode: true,
+      highWaterMark: 1,
+    });
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
     for (const pool of pools.values()) pool.check();
