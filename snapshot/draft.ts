@@ -89,7 +89,9 @@ export class Draft {
   /** Clusters per batch, for the whole run. */
   get #batchClusters(): number {
     const { clusterSize } = this.#store.geometry;
-    return batchBytesFor(clusterSize, this.#image.size, this.#options.memory) / clusterSize;
+    const dependent = this.#parent !== undefined;
+    const { memory } = this.#options;
+    return batchBytesFor(clusterSize, this.#image.size, memory, dependent) / clusterSize;
   }
 
   /** Runs the pipeline, source to sink. */

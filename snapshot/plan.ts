@@ -14,10 +14,16 @@ import {
 export type Threads = number | Readonly<Record<string, number>>;
 
 const MAX_THREADS = 256;
-/** A hop between threads costs 20 to 100 µs: at 4 MiB that is lost in reading the batch. */
+/**
+ * Image bytes of a batch, largest first. A hop between threads costs 20 to 100 µs. At 4 MiB that is lost
+ * in compressing the batch; where most batches are only read, 16 MiB take 15 % less time.
+ */
+const READING_BATCH_BYTES = 16 * MiB;
 export const BATCH_BYTES = 4 * MiB;
-/** The smallest batch that a small --memory leads to. */
+/** What a small --memory leads to. */
 const SMALL_BATCH_BYTES = MiB;
+/** So many batches at least keep all threads of a small job busy. */
+const MIN_BATCHES = 16;
 /** One batch in the source, one in the sink. */
 const OUTSIDE_STAGES = 2;
 /** With fewer slabs than this, stages wait for each other. */
@@ -53,16 +59,24 @@ export const checkThreadNames = (asked: Threads | undefined, known: readonly str
   });
 };
 
-/** Image bytes of a batch for an image of `size` bytes. */
+/**
+ * Image bytes of a batch for an image of `size` bytes. `reading`: most batches are sure to be read only.
+ */
 export const batchBytesFor = (
   clusterSize: number,
   size: number,
-  memory: number | undefined,
+  memory = DEFAULT_MEMORY,
+  reading = false,
 ): number => {
-  const usual =
-    memory !== undefined && memory < MIN_SLABS * 2 * (BATCH_BYTES + MiB)
-      ? SMALL_BATCH_BYTES
-      : BATCH_BYTES;
+  // A slab holds a batch twice, plain and packed.
+  const affords = (batch: number): boolean => memory >= MIN_SLABS * 2 * (batch + MiB);
+  const large =
+    reading && affords(READING_BATCH_BYTES) && size >= MIN_BATCHES * READING_BATCH_BYTES;
+  const usual = large
+    ? READING_BATCH_BYTES
+    : affords(BATCH_BYTES)
+      ? BATCH_BYTES
+      : SMALL_BATCH_BYTES;
   const needed = Math.ceil(Math.max(1, size) / clusterSize) * clusterSize;
   return Math.max(clusterSize, Math.min(usual, needed));
 };
