@@ -58,13 +58,11 @@ const stepsFor = (
   const packed = codecOf(store) !== 'none';
   const { facts } = store;
   const decoders = count('decode', Number.POSITIVE_INFINITY);
-  const verify =
-    verified && facts
-      ? [stages.verify({ algorithm: facts.digest, seed: facts.seed }, count('verify', 1))]
-      : [];
+  const digests = verified && facts ? { algorithm: facts.digest, seed: facts.seed } : undefined;
+  const verify = digests ? [stages.verify(digests, count('verify', 1))] : [];
   return [
     stages.fetch(store.file.spec, count('fetch', 1)),
-    stages.decode({ codec: decoderOf(store) }, decoders, packed),
+    stages.decode({ codec: decoderOf(store), digests }, decoders, packed),
     ...verify,
     stages.deliver(
       { output: output.spec, sparse: output.sparse },

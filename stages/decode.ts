@@ -1,31 +1,51 @@
-// decode: turns payloads back into clusters.
+// decode: turns payloads back into clusters, and takes the fingerprints of the batch while its bytes are in
+// the processor's cache; verify holds them against the recorded ones.
 
-import { fault, reasonOf } from '../disk/index.js';
+import { DIGEST_BYTES, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type CodecOptions, openCodec } from './codec/index.js';
+import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 /** Only a batch with a payload has anything to decode. */
 export const hasPayload = (batch: Batch): boolean =>
   batch.kinds.subarray(0, batch.count).includes(Kind.packed);
 
-const open = async (options: CodecOptions, { clusterSize }: Desk): Promise<StageThread> => {
+export interface DecodeOptions extends CodecOptions {
+  /** How the store's digests are made; undefined when it has none. */
+  readonly digests?: DigestOptions | undefined;
+}
+
+const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<StageThread> => {
   const codec = await openCodec(options, clusterSize);
+  const fingerprint = options.digests && openFingerprint(options.digests, clusterSize);
+
+  /** Digests cluster `i`: zeros for one that is not stored. */
+  const digest = (batch: Batch, i: number): void => {
+    const at = i * DIGEST_BYTES;
+    if (batch.kinds[i] === Kind.zero) batch.digests.fill(0, at, at + DIGEST_BYTES);
+    else fingerprint?.(batch.content(i), batch.digests, at);
+  };
+
+  const decode = (batch: Batch, i: number): void => {
+    const start = batch.starts[i] as number;
+    const payload = batch.packed.subarray(start, start + (batch.lengths[i] as number));
+    try {
+      codec.decode(payload, batch.cluster(i));
+    } catch (error) {
+      throw fault('payload-damaged', {
+        offset: batch.offset + i * clusterSize,
+        codec: options.codec,
+        reason: reasonOf(error),
+      });
+    }
+  };
   return {
     batch(batch: Batch): void {
       for (let i = 0; i < batch.count; i += 1) {
-        if (batch.kinds[i] !== Kind.packed) continue;
-        const start = batch.starts[i] as number;
-        const payload = batch.packed.subarray(start, start + (batch.lengths[i] as number));
-        try {
-          codec.decode(payload, batch.cluster(i));
-        } catch (error) {
-          throw fault('payload-damaged', {
-            offset: batch.offset + i * clusterSize,
-            codec: options.codec,
-            reason: reasonOf(error),
-          });
-        }
+        if (batch.kinds[i] === Kind.packed) decode(batch, i);
+        digest(batch, i);
       }
+      batch.digested = fingerprint !== undefined;
     },
   };
 };

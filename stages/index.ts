@@ -4,7 +4,7 @@
 import type { FileSpec } from '../disk/index.js';
 import type { StageUse } from '../pipeline/index.js';
 import type { CodecOptions } from './codec/index.js';
-import { hasPayload } from './decode.js';
+import { type DecodeOptions, hasPayload } from './decode.js';
 import { isUnchanged } from './dedup.js';
 import type { DeliverOptions } from './deliver.js';
 import type { DigestOptions } from './fingerprint.js';
@@ -70,7 +70,7 @@ export const fetch = (store: FileSpec, threads: number): StageUse => ({
 });
 
 /** `early`: most clusters are sure to be compressed. */
-export const decode = (options: CodecOptions, threads: number, early: boolean): StageUse => ({
+export const decode = (options: DecodeOptions, threads: number, early: boolean): StageUse => ({
   name: 'decode',
   module: at('decode'),
   options,
@@ -84,6 +84,8 @@ export const verify = (options: DigestOptions, threads: number): StageUse => ({
   module: at('verify'),
   options,
   threads,
+  // What decode has digested and is as recorded needs no hop; everything else is looked at.
+  wants: (batch) => !isUnchanged(batch),
 });
 
 export const deliver = (options: DeliverOptions, threads: number): StageUse => ({
