@@ -7,7 +7,7 @@ import { type CodecOptions, openCodec } from './codec/index.js';
 const open = async (options: CodecOptions, { clusterSize }: Desk): Promise<StageThread> => {
   const codec = await openCodec(options, clusterSize);
   return {
-    batch(batch: Batch): void {
+    batch(batch: Batch): void | Promise<void> {
       let at = 0;
       for (let i = 0; i < batch.count; i += 1) {
         if (batch.kinds[i] !== Kind.plain) continue;
@@ -22,6 +22,7 @@ const open = async (options: CodecOptions, { clusterSize }: Desk): Promise<Stage
         batch.lengths[i] = length;
         at += length;
       }
+      return codec.settle?.();
     },
   };
 };

@@ -40,12 +40,13 @@ const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<Stag
     }
   };
   return {
-    batch(batch: Batch): void {
+    batch(batch: Batch): void | Promise<void> {
       for (let i = 0; i < batch.count; i += 1) {
         if (batch.kinds[i] === Kind.packed) decode(batch, i);
         digest(batch, i);
       }
       batch.digested = fingerprint !== undefined;
+      return codec.settle?.();
     },
   };
 };

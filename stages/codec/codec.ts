@@ -9,6 +9,8 @@ export interface Codec {
    * it. Throws when it cannot: the bytes are not to be trusted.
    */
   decode(payload: Buffer, into: Buffer): void;
+  /** Called after each batch: gives back what the codec's library holds on to. */
+  settle?(): Promise<void>;
 }
 
 /** Opens a codec for clusters of `clusterSize` bytes at a level (undefined: its default). */
