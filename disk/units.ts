@@ -5,14 +5,10 @@
 declare const unit: unique symbol;
 type Unit<Name extends string> = number & { readonly [unit]: Name };
 
-/** A byte offset in the image (what the guest sees). */
-export type GuestOffset = Unit<'guest offset'>;
 /** A byte offset in the store file. */
 export type HostOffset = Unit<'host offset'>;
 /** The index of a cluster of the image: guest offset / cluster size. */
 export type GuestCluster = Unit<'guest cluster'>;
-/** The index of a cluster of the store file: host offset / cluster size. */
-export type HostCluster = Unit<'host cluster'>;
 /** A length in bytes. */
 export type Bytes = Unit<'bytes'>;
 
@@ -23,14 +19,10 @@ const checked = (value: number, what: string): number => {
   return value;
 };
 
-export const guestOffset = (value: number): GuestOffset =>
-  checked(value, 'guest offset') as GuestOffset;
 export const hostOffset = (value: number): HostOffset =>
   checked(value, 'host offset') as HostOffset;
 export const guestCluster = (value: number): GuestCluster =>
   checked(value, 'guest cluster') as GuestCluster;
-export const hostCluster = (value: number): HostCluster =>
-  checked(value, 'host cluster') as HostCluster;
 export const bytes = (value: number): Bytes => checked(value, 'byte count') as Bytes;
 
 export const KiB = 1024;

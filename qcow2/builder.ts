@@ -2,7 +2,7 @@
 // it (image clusters, digests). Clusters are reported in ascending order; all others stay the
 // parent's. This is the primitive of dependent snapshots: sharing is what happens when nothing does.
 
-import { DIGEST_BYTES, type Digester } from '../disk/index.js';
+import { DIGEST_BYTES, type Digester, type GuestCluster, type HostOffset } from '../disk/index.js';
 import {
   DigestReader,
   DigestWriter,
@@ -80,7 +80,13 @@ export class SnapshotBuilder {
    * Guest cluster `cluster` is stored at a host byte offset: as a payload of `length` bytes, or plain
    * when that is 0. Its digest is the 16 bytes at `digests[at]`.
    */
-  stored(cluster: number, place: number, length: number, digests: Uint8Array, at: number): void {
+  stored(
+    cluster: GuestCluster,
+    place: HostOffset,
+    length: number,
+    digests: Uint8Array,
+    at: number,
+  ): void {
     const { clusterBits } = this.#store.geometry;
     const hi = length === 0 ? highOf(place) : packedHigh(place, length, clusterBits);
     this.#tree.set(cluster, hi, lowOf(place));
@@ -88,13 +94,13 @@ export class SnapshotBuilder {
   }
 
   /** Guest cluster `cluster` reads as zeros. */
-  zero(cluster: number): void {
+  zero(cluster: GuestCluster): void {
     this.#tree.set(cluster, 0, 0);
     this.#digests.set(cluster, ZERO_DIGEST, 0);
   }
 
   /** Guest clusters [from, to) read as zeros; returns how many of them did not before. */
-  clear(from: number, to: number): number {
+  clear(from: GuestCluster, to: GuestCluster): number {
     this.#tree.clear(from, to);
     return this.#digests.clear(from, to);
   }

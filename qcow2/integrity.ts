@@ -7,6 +7,8 @@ import {
   DIGEST_BYTES,
   type Digester,
   Fault,
+  type HostOffset,
+  hostOffset,
   isZeroDigest,
   openDigester,
   sameDigest,
@@ -180,7 +182,7 @@ class DigestCheck {
   }
 
   /** The L2 table at a host offset, read once in a row; undefined when it cannot be read. */
-  #table(offset: number): Table | undefined {
+  #table(offset: HostOffset): Table | undefined {
     if (this.#l2?.offset !== offset) {
       this.#l2 = { offset, table: tryRead(() => this.#store.l2(offset)) };
     }
@@ -231,7 +233,8 @@ class DigestCheck {
       const text = `the digests of ${nameOf(snapshot)} have a cluster that their index does not know.`;
       this.#findings.corruption('digest', text, place);
     }
-    const l2Offset = index < seen.l1.length ? offsetOf(seen.l1.hi(index), seen.l1.lo(index)) : 0;
+    const l2Offset =
+      index < seen.l1.length ? offsetOf(seen.l1.hi(index), seen.l1.lo(index)) : hostOffset(0);
     if (empty && l2Offset === 0) return false;
     try {
       const digests = seen.reader.tableCluster(d);
@@ -254,7 +257,7 @@ class DigestCheck {
 
   #compareZeros(
     snapshot: Snapshot,
-    part: { digests: Buffer; first: number; end: number; l2Offset: number },
+    part: { digests: Buffer; first: number; end: number; l2Offset: HostOffset },
   ): void {
     const { l2Entries, clusterSize } = this.#store.geometry;
     const { digests, first, end, l2Offset } = part;

@@ -2,7 +2,7 @@
 // granularity, as QEMU packs them, plain clusters on cluster boundaries. One placer per take, on the
 // main thread, batch after batch in image order, so that a snapshot lies in the file in that order.
 
-import { fault } from '../disk/index.js';
+import { fault, type HostOffset } from '../disk/index.js';
 import type { Geometry } from './geometry.js';
 import type { Refcounts } from './refcounts.js';
 import { packedOffsetLimit } from './words.js';
@@ -27,12 +27,12 @@ export class Placer {
    * Host byte offsets for payloads of `lengths[i]` bytes (each less than a cluster), in order.
    * A new run is asked for as many clusters as the rest needs.
    */
-  packed(lengths: readonly number[]): number[] {
+  packed(lengths: readonly number[]): HostOffset[] {
     const { clusterSize } = this.#geometry;
     let rest = lengths.reduce((sum, length) => sum + length, 0);
     return lengths.map((length) => {
       while (this.#at + length > this.#end) this.#extend(Math.ceil(rest / clusterSize));
-      const offset = this.#at;
+      const offset = this.#at as HostOffset;
       this.#at += length;
       rest -= length;
       if (offset + length > this.#limit) {
@@ -65,12 +65,12 @@ export class Placer {
   }
 
   /** Host byte offsets for `count` plain clusters, in as few runs as there are gaps. */
-  plain(count: number): number[] {
-    const offsets: number[] = [];
+  plain(count: number): HostOffset[] {
+    const offsets: HostOffset[] = [];
     while (offsets.length < count) {
       const run = this.#refcounts.nextRun(count - offsets.length);
       for (let i = 0; i < run.count; i += 1)
-        offsets.push((run.first + i) * this.#geometry.clusterSize);
+        offsets.push(((run.first + i) * this.#geometry.clusterSize) as HostOffset);
     }
     return offsets;
   }

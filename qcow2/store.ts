@@ -1,7 +1,15 @@
 // Reading a store: the header, its extensions, the snapshot table and the tables below it. Every
 // offset and count is bounded by the file before anything is read or allocated.
 
-import { errnoOf, Fault, type File, fault, openFile, reasonOf } from '../disk/index.js';
+import {
+  errnoOf,
+  Fault,
+  type File,
+  fault,
+  type HostOffset,
+  openFile,
+  reasonOf,
+} from '../disk/index.js';
 import {
   decodeExtensions,
   decodeFacts,
@@ -218,7 +226,7 @@ export class Store {
   }
 
   /** Reads the L2 table at a host byte offset. */
-  l2(offset: number): Table {
+  l2(offset: HostOffset): Table {
     if (!this.geometry.isAligned(offset)) {
       this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
     }
@@ -226,7 +234,7 @@ export class Store {
   }
 
   /** Reads one whole host cluster. */
-  readCluster(offset: number, what: string): Buffer {
+  readCluster(offset: HostOffset, what: string): Buffer {
     return this.#readMeta(offset, this.geometry.clusterSize, what);
   }
 }

@@ -2,7 +2,7 @@
 // generation does not use; when all of it is durable, one write of the header's sector publishes it.
 // Whatever happens before that write leaves the old store, whatever happens after it the new one.
 
-import { fault } from '../disk/index.js';
+import { fault, type HostOffset, hostOffset } from '../disk/index.js';
 import type { Extension } from './extensions.js';
 import { encodeExtensions, isFeatureNames } from './extensions.js';
 import {
@@ -74,8 +74,8 @@ export class Transaction implements TableSink {
     this.#metadataBytes += raw.length;
   }
 
-  writeCluster(raw: Buffer): number {
-    const offset = this.refcounts.nextRun(1).first * this.#store.geometry.clusterSize;
+  writeCluster(raw: Buffer): HostOffset {
+    const offset = hostOffset(this.refcounts.nextRun(1).first * this.#store.geometry.clusterSize);
     this.#write(offset, raw);
     return offset;
   }
@@ -228,7 +228,7 @@ export class Transaction implements TableSink {
 
   /** Brings the refcounts of L2 tables and everything below them from the old roots to the new. */
   #count(placed: readonly NextSnapshot[], active: Table): void {
-    const deltas = new Map<number, number>();
+    const deltas = new Map<HostOffset, number>();
     const root = (l1: Table, sign: 1 | -1): void => {
       for (let i = 0; i < l1.length; i += 1) {
         const offset = offsetOf(l1.hi(i), l1.lo(i));
@@ -247,7 +247,7 @@ export class Transaction implements TableSink {
     for (const [offset, delta] of deltas) if (delta < 0) this.#bumpL2(offset, delta);
   }
 
-  #bumpL2(offset: number, delta: number): void {
+  #bumpL2(offset: HostOffset, delta: number): void {
     const { geometry } = this.#store;
     this.refcounts.bump(geometry.hostCluster(offset), delta);
     const table = this.#store.l2(offset);

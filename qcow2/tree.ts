@@ -1,7 +1,7 @@
 // Builds the tables of a new snapshot on top of its parent's, in ascending order. What is not touched
 // stays the parent's table, shared; a table is copied only when one of its entries really changes.
 
-import { fault } from '../disk/index.js';
+import { fault, type HostOffset } from '../disk/index.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
 import { COPIED_HI, highOf, lowOf, offsetOf } from './words.js';
@@ -9,7 +9,7 @@ import { COPIED_HI, highOf, lowOf, offsetOf } from './words.js';
 /** Where a tree writer gets clusters and puts tables. */
 export interface TableSink {
   /** Takes a free cluster, writes `raw` (one cluster) there, returns its host byte offset. */
-  writeCluster(raw: Buffer): number;
+  writeCluster(raw: Buffer): HostOffset;
 }
 
 /** Clears bit 63 of every entry; true when one was set. */

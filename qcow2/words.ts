@@ -18,6 +18,8 @@
 //   │ 0 │ 1 │ extra 512-B sectors│ host offset of the first byte     │
 //   └───┴───┴───────────────────┴───────────────────────────────────┘
 
+import type { HostOffset } from '../disk/index.js';
+
 const TWO_32 = 2 ** 32;
 
 export const COPIED_HI = 0x8000_0000;
@@ -36,8 +38,8 @@ export const SECTOR_BYTES = 512;
 export type EntryKind = 'unallocated' | 'zero' | 'plain' | 'packed';
 
 /** Host byte offset in an L1 entry or a standard L2 entry. */
-export const offsetOf = (hi: number, lo: number): number =>
-  (hi & OFFSET_HI_MASK) * TWO_32 + ((lo & OFFSET_LO_MASK) >>> 0);
+export const offsetOf = (hi: number, lo: number): HostOffset =>
+  ((hi & OFFSET_HI_MASK) * TWO_32 + ((lo & OFFSET_LO_MASK) >>> 0)) as HostOffset;
 
 export const kindOf = (hi: number, lo: number): EntryKind => {
   if ((hi & COMPRESSED_HI) !== 0) return 'packed';
@@ -62,7 +64,7 @@ export const lowOf = (offset: number): number => offset % TWO_32;
 /** Where a packed cluster's bytes lie. */
 export interface Packed {
   /** Host byte offset of the first byte of the payload. */
-  readonly offset: number;
+  readonly offset: HostOffset;
   /** Bytes from there to the end of its last sector: the payload's length, rounded up. */
   readonly length: number;
 }
@@ -73,7 +75,7 @@ const packedOffsetHighBits = (clusterBits: number): number => 62 - (clusterBits 
 /** Decodes a compressed descriptor. */
 export const decodePacked = (hi: number, lo: number, clusterBits: number): Packed => {
   const bits = packedOffsetHighBits(clusterBits);
-  const offset = (hi & ((1 << bits) - 1)) * TWO_32 + lo;
+  const offset = ((hi & ((1 << bits) - 1)) * TWO_32 + lo) as HostOffset;
   const sectors = (hi & 0x3fff_ffff) >>> bits;
   return { offset, length: (sectors + 1) * SECTOR_BYTES - (offset % SECTOR_BYTES) };
 };

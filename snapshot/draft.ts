@@ -5,6 +5,8 @@ import {
   alignExtents,
   DIGEST_BYTES,
   type Extent,
+  guestCluster,
+  hostOffset,
   intersectExtents,
   openDigester,
   roundUp,
@@ -174,14 +176,14 @@ export class Draft {
       const kind = batch.kinds[i];
       if (kind === Kind.same) continue;
       if (kind === Kind.zero) {
-        this.#builder.zero(first + i);
+        this.#builder.zero(guestCluster(first + i));
         this.#counts.zeroed += 1;
         continue;
       }
       const length = kind === Kind.plain ? 0 : (batch.lengths[i] as number);
       this.#builder.stored(
-        first + i,
-        batch.places[i] as number,
+        guestCluster(first + i),
+        hostOffset(batch.places[i] as number),
         length,
         batch.digests,
         i * DIGEST_BYTES,
@@ -203,8 +205,9 @@ export class Draft {
       gap && gap.start < before;
       gap = this.#gaps[this.#nextGap]
     ) {
-      const first = gap.start / geometry.clusterSize;
-      this.#counts.zeroed += this.#builder.clear(first, geometry.clusters(gap.end));
+      const first = guestCluster(gap.start / geometry.clusterSize);
+      const end = guestCluster(geometry.clusters(gap.end));
+      this.#counts.zeroed += this.#builder.clear(first, end);
       this.#nextGap += 1;
     }
   }

@@ -3,7 +3,7 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { openDigester } from '../../disk/index.js';
+import { hostOffset, openDigester } from '../../disk/index.js';
 import { DigestReader } from '../../qcow2/digests.js';
 import { Refcounts } from '../../qcow2/refcounts.js';
 import { Store } from '../../qcow2/store.js';
@@ -110,7 +110,7 @@ export class Patient {
 
   /** Host offsets of the entries of one kind in an L2 table. */
   entries(l2: number, kind: EntryKind): number[] {
-    const table = this.store.l2(l2);
+    const table = this.store.l2(hostOffset(l2));
     const all = Array.from({ length: table.length }, (_, i) => i);
     const found = all.filter((i) => kindOf(table.hi(i), table.lo(i)) === kind);
     if (found.length === 0) throw new Error(`no entry is ${kind}`);

@@ -2,6 +2,7 @@
 // snapshot has, and what the refcounts on disk are.
 
 import fs from 'node:fs';
+import { hostOffset } from '../../disk/index.js';
 import { kindOf, type Snapshot, Store } from '../../qcow2/index.js';
 
 /** Opens a store for reading, and closes it. */
@@ -37,7 +38,7 @@ export const dataEntries = (store: Store, { entry, record }: Snapshot): string[]
       entries.push(...new Array<string>(count).fill(''));
       continue;
     }
-    const l2 = store.l2(l1.hi(index) * 2 ** 32 + l1.lo(index));
+    const l2 = store.l2(hostOffset(l1.hi(index) * 2 ** 32 + l1.lo(index)));
     for (let i = 0; i < count; i += 1) {
       const [hi, lo] = [l2.hi(i), l2.lo(i)];
       const kind = kindOf(hi, lo);
