@@ -1,8 +1,14 @@
 // Is this image the one that the store holds snapshots of? A path says so; where the path is another
 // (a copy, a clone, a mistake), a sample of the content must.
 
-import fs from 'node:fs';
-import { DIGEST_BYTES, type Digester, fault, isZeroDigest, sameDigest } from '../disk/index.js';
+import {
+  attachFile,
+  DIGEST_BYTES,
+  type Digester,
+  fault,
+  isZeroDigest,
+  sameDigest,
+} from '../disk/index.js';
 import { DigestReader, type OwnSnapshot, type Store } from '../qcow2/index.js';
 import type { Image } from './image.js';
 
@@ -36,12 +42,13 @@ export const checkLineage = (
   const { clusterSize } = store.geometry;
   const common = Math.floor(Math.min(image.size, parent.record.imageSize) / clusterSize);
   const digests = new DigestReader(store, parent, digester);
+  const file = attachFile({ path: image.path, fd: image.fd });
   const cluster = Buffer.alloc(clusterSize);
   const own = Buffer.alloc(DIGEST_BYTES);
   const known = Buffer.alloc(DIGEST_BYTES);
   let looked = 0;
   for (const c of sampleClusters(digests, common)) {
-    fs.readSync(image.fd, cluster, 0, clusterSize, c * clusterSize);
+    file.read(cluster, c * clusterSize);
     digester.digest(cluster, own, 0);
     digests.read(c, 1, known);
     if (sameDigest(own, 0, known, 0)) return;

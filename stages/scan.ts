@@ -3,7 +3,15 @@
 // to it never leaves that cache: only changed pieces are copied to the slab.
 
 import fs from 'node:fs';
-import { DIGEST_BYTES, errnoOf, type Fault, fault, ioFault, waitReadable } from '../disk/index.js';
+import {
+  attachFile,
+  DIGEST_BYTES,
+  errnoOf,
+  type Fault,
+  fault,
+  ioFault,
+  waitReadable,
+} from '../disk/index.js';
 import { type Batch, type Desk, type StageThread, stage } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
@@ -24,17 +32,6 @@ const PIECE_BYTES = 256 * 1024;
 
 /** How long one wait for a slow pipe lasts before cancellation is looked at, in milliseconds. */
 const PIPE_WAIT_MS = 100;
-
-/** Reads at a position; short only when the image ends. */
-const readAt = (fd: number, into: Buffer, position: number): number => {
-  let done = 0;
-  while (done < into.length) {
-    const got = fs.readSync(fd, into, done, into.length - done, position + done);
-    if (got === 0) break;
-    done += got;
-  }
-  return done;
-};
 
 /** Reads what comes next from a pipe; short only when it ends or the run was cancelled. */
 const readPipe = (fd: number, into: Buffer, desk: Desk): number => {
@@ -64,6 +61,7 @@ const shortFault = ({ path, size, seekable }: ScanOptions, got: number): Fault =
 const open = (options: ScanOptions, desk: Desk): StageThread => {
   const { path, fd, size, seekable } = options;
   const { clusterSize } = desk;
+  const file = attachFile({ path, fd });
   const fingerprint = openFingerprint(options.digests, clusterSize);
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize)) * clusterSize;
 
@@ -74,7 +72,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const fill = (into: Buffer, offset: number): boolean => {
     let got: number;
     try {
-      got = seekable ? readAt(fd, into, offset) : readPipe(fd, into, desk);
+      got = seekable ? file.read(into, offset) : readPipe(fd, into, desk);
     } catch (error) {
       throw ioFault(error, path, 'read');
     }
