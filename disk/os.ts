@@ -17,6 +17,8 @@ const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 
+export const PAGE_BYTES = 4096;
+
 type Call<Args extends unknown[], Result> = (...args: Args) => Result;
 
 interface Lock {
@@ -43,6 +45,7 @@ interface Libc {
     number
   >;
   readonly errno: Call<[], number>;
+  readonly address: Call<[memory: Uint8Array], bigint>;
 }
 
 let bound: Libc | undefined;
@@ -72,12 +75,30 @@ const bind = (): Libc => {
       'int linkat(int fromFolder, const char *from, int toFolder, const char *to, int flags)',
     ) as Libc['linkat'],
     errno: () => koffi.errno(),
+    address: (memory) => koffi.address(memory),
   };
 };
 
 const libc = (): Libc => {
   bound ??= bind();
   return bound;
+};
+
+/** Shared memory of which the bytes from `start` on are meant. */
+export interface SharedBytes {
+  readonly memory: SharedArrayBuffer;
+  readonly start: number;
+}
+
+/**
+ * So many bytes of shared memory that begin on a page boundary. Left to itself an allocation begins 16
+ * bytes behind one, and some processors copy page cache to such a place at a quarter of the speed: a store
+ * a few bytes ahead of the next load, modulo 4096, makes the load wait (docs/decisions/0007).
+ */
+export const allocatePages = (bytes: number): SharedBytes => {
+  const memory = new SharedArrayBuffer(bytes + PAGE_BYTES);
+  const behind = Number(libc().address(new Uint8Array(memory)) % BigInt(PAGE_BYTES));
+  return { memory, start: (PAGE_BYTES - behind) % PAGE_BYTES };
 };
 
 /** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */

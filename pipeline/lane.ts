@@ -5,7 +5,6 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { type StagePool, TASKS_PER_THREAD } from './pool.js';
 import type { Batch, SlabPool } from './slab.js';
 import type { MainStep } from './stage.js';
-import type { StageTally } from './tally.js';
 
 interface Place {
   readonly batch: Batch;
@@ -18,7 +17,6 @@ export type Ended = (batch: Batch) => void;
 export class Lane extends Transform {
   readonly #pool: StagePool;
   readonly #slabs: SlabPool;
-  readonly #tally: StageTally;
   readonly #ended: Ended;
   readonly #width: number;
   readonly #line: Place[] = [];
@@ -26,12 +24,11 @@ export class Lane extends Transform {
   #resume: TransformCallback | undefined;
   #finish: TransformCallback | undefined;
 
-  constructor(pool: StagePool, slabs: SlabPool, tally: StageTally, ended: Ended) {
+  constructor(pool: StagePool, slabs: SlabPool, ended: Ended) {
     const width = pool.threads * TASKS_PER_THREAD;
     super({ objectMode: true, writableHighWaterMark: 1, readableHighWaterMark: width });
     this.#pool = pool;
     this.#slabs = slabs;
-    this.#tally = tally;
     this.#ended = ended;
     this.#width = width;
   }
@@ -56,10 +53,8 @@ export class Lane extends Transform {
   }
 
   async #run(place: Place): Promise<void> {
-    this.#tally.begin();
     try {
-      const micros = await this.#pool.run(place.batch);
-      this.#tally.end(micros, place.batch.length);
+      await this.#pool.run(place.batch);
       place.done = true;
     } catch (error) {
       this.destroy(error as Error);

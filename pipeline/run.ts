@@ -7,8 +7,8 @@ import { ProgressMeter, type RunEmitter } from './events.js';
 import { Lane, mainLane } from './lane.js';
 import { StagePool } from './pool.js';
 import type { Batch, SlabPool } from './slab.js';
-import type { MainStep, StageUse, Step } from './stage.js';
-import { type StageReport, StageTally } from './tally.js';
+import type { MainStep, Step } from './stage.js';
+import type { StageReport } from './tally.js';
 
 export interface Run {
   readonly verb: string;
@@ -67,19 +67,17 @@ const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
 export const run = async (line: Run): Promise<readonly StageReport[]> => {
   const control = new SharedArrayBuffer(4);
   const { slabs } = line;
-  const uses = line.steps.filter((step): step is StageUse => !isMain(step));
-  const pools = new Map(uses.map((use) => [use, new StagePool(use, slabs, control)]));
-  const tallies = new Map(uses.map((use) => [use, new StageTally(use.name, use.threads)]));
-  const reports = (elapsedMs: number): StageReport[] =>
-    [...tallies.values()].map((tally) => tally.report(elapsedMs));
+  const pools: StagePool[] = [];
+  const reports = (elapsedMs: number): StageReport[] => pools.map((pool) => pool.report(elapsedMs));
   const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
   meter.advance(line.skippedBytes ?? 0);
   const ended = (batch: Batch): void => meter.advance(batch.length);
-  const lanes = line.steps.map((step) =>
-    isMain(step)
-      ? mainLane(step)
-      : new Lane(pools.get(step) as StagePool, slabs, tallies.get(step) as StageTally, ended),
-  );
+  const lanes = line.steps.map((step) => {
+    if (isMain(step)) return mainLane(step);
+    const pool = new StagePool(step, slabs, control);
+    pools.push(pool);
+    return new Lane(pool, slabs, ended);
+  });
   const sink = sinkStream(line, ended);
   const stop = (): void => {
     Atomics.store(new Int32Array(control), 0, 1);
@@ -88,13 +86,13 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   line.signal?.addEventListener('abort', stop, { once: true });
   try {
     const batches = line.source((bytes) => meter.advance(bytes));
-    const source = Readable.from(starting(batches, [...pools.values()]), {
+    const source = Readable.from(starting(batches, pools), {
       objectMode: true,
       highWaterMark: 1,
     });
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
-    for (const pool of pools.values()) pool.check();
+    for (const pool of pools) pool.check();
     meter.end();
     return reports(meter.elapsedMs);
   } catch (error) {
@@ -104,6 +102,6 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   } finally {
     line.signal?.removeEventListener('abort', stop);
     await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
-    await Promise.all([...pools.values()].map((pool) => pool.close()));
+    await Promise.all(pools.map((pool) => pool.close()));
   }
 };

@@ -4,7 +4,13 @@
 //
 //    head │ places │ lengths │ starts │ known │ digests │ kinds │ data │ packed
 
-import { DIGEST_BYTES, roundUp } from '../disk/index.js';
+import {
+  allocatePages,
+  DIGEST_BYTES,
+  PAGE_BYTES,
+  roundUp,
+  type SharedBytes,
+} from '../disk/index.js';
 
 /** What a stage knows of one cluster of a batch; one byte each. */
 export const Kind = {
@@ -30,8 +36,8 @@ export interface SlabLayout {
 }
 
 const HEAD_WORDS = 8;
-const PAGE = 4096;
 
+/** Where each part begins and the last one ends, in bytes from the slab's own beginning. */
 const offsets = ({ clusterSize, clusters, packedBytes }: SlabLayout) => {
   const places = HEAD_WORDS * 8;
   const lengths = places + clusters * 8;
@@ -39,26 +45,17 @@ const offsets = ({ clusterSize, clusters, packedBytes }: SlabLayout) => {
   const known = starts + clusters * 4;
   const digests = known + clusters * DIGEST_BYTES;
   const kinds = digests + clusters * DIGEST_BYTES;
-  const data = roundUp(kinds + clusters, PAGE);
+  const data = roundUp(kinds + clusters, PAGE_BYTES);
   const packed = data + clusters * clusterSize;
-  return {
-    places,
-    lengths,
-    starts,
-    known,
-    digests,
-    kinds,
-    data,
-    packed,
-    end: packed + packedBytes,
-  };
+  const end = packed + packedBytes;
+  return { places, lengths, starts, known, digests, kinds, data, packed, end };
 };
 
 /** Bytes of one slab. */
 export const slabBytes = (layout: SlabLayout): number => offsets(layout).end;
 
-export const allocateSlab = (layout: SlabLayout): SharedArrayBuffer =>
-  new SharedArrayBuffer(slabBytes(layout));
+/** Memory for one slab: its clusters lie on page boundaries. */
+export const allocateSlab = (layout: SlabLayout): SharedBytes => allocatePages(slabBytes(layout));
 
 /**
  * A contiguous run of clusters on its way through the stages. One object per slab and thread, used
@@ -86,20 +83,20 @@ export class Batch {
   readonly known: Buffer;
   readonly #head: Float64Array;
 
-  constructor(slab: number, layout: SlabLayout, memory: SharedArrayBuffer) {
+  constructor(slab: number, layout: SlabLayout, { memory, start }: SharedBytes) {
     const at = offsets(layout);
     const { clusters } = layout;
     this.slab = slab;
     this.layout = layout;
-    this.#head = new Float64Array(memory, 0, HEAD_WORDS);
-    this.places = new Float64Array(memory, at.places, clusters);
-    this.lengths = new Uint32Array(memory, at.lengths, clusters);
-    this.starts = new Uint32Array(memory, at.starts, clusters);
-    this.known = Buffer.from(memory, at.known, clusters * DIGEST_BYTES);
-    this.digests = Buffer.from(memory, at.digests, clusters * DIGEST_BYTES);
-    this.kinds = new Uint8Array(memory, at.kinds, clusters);
-    this.data = Buffer.from(memory, at.data, clusters * layout.clusterSize);
-    this.packed = Buffer.from(memory, at.packed, layout.packedBytes);
+    this.#head = new Float64Array(memory, start, HEAD_WORDS);
+    this.places = new Float64Array(memory, start + at.places, clusters);
+    this.lengths = new Uint32Array(memory, start + at.lengths, clusters);
+    this.starts = new Uint32Array(memory, start + at.starts, clusters);
+    this.known = Buffer.from(memory, start + at.known, clusters * DIGEST_BYTES);
+    this.digests = Buffer.from(memory, start + at.digests, clusters * DIGEST_BYTES);
+    this.kinds = new Uint8Array(memory, start + at.kinds, clusters);
+    this.data = Buffer.from(memory, start + at.data, clusters * layout.clusterSize);
+    this.packed = Buffer.from(memory, start + at.packed, layout.packedBytes);
   }
 
   /** Makes this batch stand for image bytes [offset, offset + length); all clusters plain. */
@@ -174,7 +171,7 @@ export class Batch {
 /** Leases slabs. `lease` waits for one to come back; `close` makes waiting leases fail. */
 export class SlabPool {
   readonly layout: SlabLayout;
-  readonly memory: readonly SharedArrayBuffer[];
+  readonly memory: readonly SharedBytes[];
   readonly #free: Batch[];
   readonly #waiting: Array<{ resolve(batch: Batch): void; reject(error: Error): void }> = [];
   #closed: Error | undefined;

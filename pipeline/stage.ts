@@ -38,8 +38,13 @@ export interface StageUse {
   /** Plain data for `open`. */
   readonly options: unknown;
   readonly threads: number;
-  /** True to start the threads when the run's first batch is read, false when one gets here. */
+  /** True to start the threads when the run's first batch is read, since they are sure to pay. */
   readonly early?: boolean;
+  /**
+   * True when the stage may do its first batches on the main thread, until starting threads pays: for
+   * stages that neither wait long nor leave anything running between batches.
+   */
+  readonly beginsHere?: boolean;
   /** Asked on the main thread; a batch that is not wanted skips the hop. Default: all are. */
   wants?(batch: Batch): boolean;
   /** Asked on the main thread before the hop; true ends the batch here: nothing in it is left to do. */

@@ -3,13 +3,14 @@
 /** One stage's part of a report. */
 export interface StageReport {
   readonly stage: string;
+  /** Threads that were started; 0 when all its work was done on the main thread. */
   readonly threads: number;
   readonly batches: number;
   /** Image bytes that went through. */
   readonly bytes: number;
   /** Time its threads were at work, in milliseconds, all threads together. */
   readonly busyMs: number;
-  /** busyMs / (threads × elapsed): 1 means the stage is the bottleneck. */
+  /** busyMs / (threads × elapsed), without threads busyMs / elapsed: 1 means it is the bottleneck. */
   readonly busyShare: number;
   /** Batches in its threads or queued for them. */
   readonly queued: number;
@@ -17,15 +18,13 @@ export interface StageReport {
 
 export class StageTally {
   readonly #stage: string;
-  readonly #threads: number;
   #batches = 0;
   #bytes = 0;
   #micros = 0;
   #queued = 0;
 
-  constructor(stage: string, threads: number) {
+  constructor(stage: string) {
     this.#stage = stage;
-    this.#threads = threads;
   }
 
   begin(): void {
@@ -39,16 +38,16 @@ export class StageTally {
     this.#micros += micros;
   }
 
-  report(elapsedMs: number): StageReport {
+  report(threads: number, elapsedMs: number): StageReport {
     const busyMs = this.#micros / 1000;
     return {
       stage: this.#stage,
-      threads: this.#threads,
+      threads,
       batches: this.#batches,
       bytes: this.#bytes,
       busyMs: Math.round(busyMs * 10) / 10,
       busyShare:
-        elapsedMs > 0 ? Math.round((busyMs / (this.#threads * elapsedMs)) * 1000) / 1000 : 0,
+        elapsedMs > 0 ? Math.round((busyMs / (Math.max(1, threads) * elapsedMs)) * 1000) / 1000 : 0,
       queued: this.#queued,
     };
   }

@@ -100,12 +100,15 @@ export class Draft {
   async run(epoch: Epoch): Promise<readonly StageReport[]> {
     const clusters = this.#batchClusters;
     const { clusterSize } = this.#store.geometry;
+    const extents = this.#candidates(epoch);
+    const bytes = extents.reduce((sum, { start, end }) => sum + end - start, 0);
     const batches = Math.ceil(this.#image.size / (clusters * clusterSize));
     const steps = takeLine({
       image: this.#image,
       target: this.#target,
       dependent: this.#parent !== undefined,
       placer: this.#transaction.placer,
+      bytes,
       batches,
       level: this.#options.level,
       threads: this.#options.threads,
@@ -117,7 +120,6 @@ export class Draft {
       batches,
       this.#options.memory,
     );
-    const extents = this.#candidates(epoch);
     const reports = await run({
       verb: 'take',
       slabs,
@@ -125,8 +127,7 @@ export class Draft {
       steps,
       sink: (batch) => this.#record(batch),
       totalBytes: this.#image.size,
-      skippedBytes:
-        this.#image.size - extents.reduce((sum, { start, end }) => sum + end - start, 0),
+      skippedBytes: this.#image.size - bytes,
       events: this.#options.events,
       signal: this.#options.signal,
     });

@@ -5,7 +5,7 @@ import type { Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
-import { type Threads, threadsFor } from './plan.js';
+import { isLarge, type Threads, threadsFor } from './plan.js';
 import type { WritableStore } from './store.js';
 import { Twins } from './twins.js';
 
@@ -16,7 +16,8 @@ export interface TakeLine {
   /** Whether there is a parent to compare with. */
   readonly dependent: boolean;
   readonly placer: Placer;
-  /** Batches in the whole image. */
+  /** Image bytes that will be read, and in how many batches. */
+  readonly bytes: number;
   readonly batches: number;
   readonly level: number | undefined;
   readonly threads: Threads | undefined;
@@ -31,21 +32,24 @@ export const takeLine = (line: TakeLine): Step[] => {
   const { path, fd, size, seekable } = image;
   const { codec } = facts;
   const digests = { algorithm: facts.digest, seed: facts.seed };
-  const threads = (stage: string, usual: number): number =>
-    threadsFor(stage, line.threads, usual, line.batches);
+  const large = isLarge(line.bytes, dependent);
+  const crew = (stage: string, usual: number, sure: boolean): stages.Crew => ({
+    threads: threadsFor(stage, line.threads, usual, line.batches),
+    early: large && sure,
+  });
   // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
   const readers = dependent ? ALL : codec === 'none' ? 2 : 1;
   // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
   const twins = dependent ? undefined : new Twins(store.geometry.clusters(size));
   return [
-    stages.scan({ path, fd, size, seekable, digests, dependent }, threads('scan', readers)),
-    stages.dedup(digests, threads('dedup', 1), !dependent),
-    stages.pad(threads('pad', 1)),
+    stages.scan({ path, fd, size, seekable, digests, dependent }, crew('scan', readers, true)),
+    stages.dedup(digests, crew('dedup', 1, false)),
+    stages.pad(crew('pad', 1, false)),
     ...(twins ? [twinStep(twins)] : []),
     ...(codec === 'none'
       ? []
-      : [stages.compress({ codec, level: line.level }, threads('compress', ALL), !dependent)]),
+      : [stages.compress({ codec, level: line.level }, crew('compress', ALL, !dependent))]),
     placeStep(placer, twins),
-    stages.write(store.file.spec, threads('write', codec === 'none' ? 2 : 1), !dependent),
+    stages.write(store.file.spec, crew('write', codec === 'none' ? 2 : 1, !dependent)),
   ];
 };

@@ -59,6 +59,14 @@ export const checkThreadNames = (asked: Threads | undefined, known: readonly str
   });
 };
 
+/** Bytes to read, or to encode or decode, in the 40 ms of a processor that starting a thread costs. */
+const WORTH_THREADS_READING = 256 * MiB;
+const WORTH_THREADS_CODING = 32 * MiB;
+
+/** True when a job over so many image bytes is sure to pay for threads. `reading`: most are only read. */
+export const isLarge = (bytes: number, reading = false): boolean =>
+  bytes >= (reading ? WORTH_THREADS_READING : WORTH_THREADS_CODING);
+
 /**
  * Image bytes of a batch for an image of `size` bytes. `reading`: most batches are sure to be read only.
  */

@@ -9,7 +9,14 @@ import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
 import { usableSnapshot } from './names.js';
 import { type Output, openOutput } from './output.js';
-import { batchBytesFor, checkThreadNames, planSlabs, type Threads, threadsFor } from './plan.js';
+import {
+  batchBytesFor,
+  checkThreadNames,
+  isLarge,
+  planSlabs,
+  type Threads,
+  threadsFor,
+} from './plan.js';
 import { asOwn, codecOf, decoderOf, imageSizeOf, withStore } from './store.js';
 
 export interface RestoreOptions {
@@ -50,23 +57,26 @@ const stepsFor = (
   options: RestoreOptions,
   output: Output,
   verified: boolean,
-  batches: number,
+  work: { readonly bytes: number; readonly batches: number },
 ): Step[] => {
-  const { threads } = options;
-  const count = (stage: string, usual: number): number =>
-    threadsFor(stage, threads, usual, batches);
+  const large = isLarge(work.bytes);
+  const crew = (stage: string, usual: number, sure: boolean): stages.Crew => ({
+    threads: threadsFor(stage, options.threads, usual, work.batches),
+    early: large && sure,
+  });
   const packed = codecOf(store) !== 'none';
   const { facts } = store;
-  const decoders = count('decode', Number.POSITIVE_INFINITY);
   const digests = verified && facts ? { algorithm: facts.digest, seed: facts.seed } : undefined;
-  const verify = digests ? [stages.verify(digests, count('verify', 1))] : [];
   return [
-    stages.fetch(store.file.spec, count('fetch', 1)),
-    stages.decode({ codec: decoderOf(store), digests }, decoders, packed),
-    ...verify,
+    stages.fetch(store.file.spec, crew('fetch', 1, true)),
+    stages.decode(
+      { codec: decoderOf(store), digests },
+      crew('decode', Number.POSITIVE_INFINITY, packed),
+    ),
+    ...(digests ? [stages.verify(digests, crew('verify', 1, false))] : []),
     stages.deliver(
       { output: output.spec, sparse: output.sparse },
-      count('deliver', packed ? 1 : 2),
+      crew('deliver', packed ? 1 : 2, true),
     ),
   ];
 };
@@ -94,7 +104,7 @@ const pour = async (
   }
   const batchBytes = batchBytesFor(clusterSize, size, options.memory);
   const batches = Math.ceil(size / batchBytes);
-  const steps = stepsFor(store, options, output, verified, batches);
+  const steps = stepsFor(store, options, output, verified, { bytes: size, batches });
   // A payload is known only to the sector and may be up to two clusters long.
   const layout = {
     clusterSize,

@@ -16,82 +16,90 @@ export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 
 const at = (name: string): string => new URL(`./${name}.js`, import.meta.url).href;
 
-export const scan = (options: ScanOptions, threads: number): StageUse => ({
+/** The threads of a stage. */
+export interface Crew {
+  readonly threads: number;
+  /** True to start them at once, since they are sure to pay. */
+  readonly early: boolean;
+}
+
+export const scan = (options: ScanOptions, { threads, early }: Crew): StageUse => ({
   name: 'scan',
   module: at('scan'),
   options,
   threads: options.seekable ? threads : 1,
-  early: true,
+  early,
+  // A pipe may keep its reader waiting for ever.
+  beginsHere: options.seekable,
 });
 
-/** `early`: something is sure to have changed. */
-export const dedup = (options: DigestOptions, threads: number, early: boolean): StageUse => ({
+export const dedup = (options: DigestOptions, crew: Crew): StageUse => ({
   name: 'dedup',
   module: at('dedup'),
   options,
-  threads,
-  early,
+  ...crew,
+  beginsHere: true,
   ends: isUnchanged,
 });
 
-export const pad = (threads: number): StageUse => ({
+export const pad = (crew: Crew): StageUse => ({
   name: 'pad',
   module: at('pad'),
   options: {},
-  threads,
+  ...crew,
+  beginsHere: true,
   wants: needsPadding,
 });
 
-/** `early`: everything is sure to be new. */
-export const compress = (options: CodecOptions, threads: number, early: boolean): StageUse => ({
+export const compress = (options: CodecOptions, crew: Crew): StageUse => ({
   name: 'compress',
   module: at('compress'),
   options,
-  threads,
-  early,
+  ...crew,
+  beginsHere: true,
   wants: hasData,
 });
 
-export const write = (store: FileSpec, threads: number, early: boolean): StageUse => ({
+export const write = (store: FileSpec, crew: Crew): StageUse => ({
   name: 'write',
   module: at('write'),
   options: store,
-  threads,
-  early,
+  ...crew,
+  beginsHere: true,
   wants: hasData,
 });
 
-export const fetch = (store: FileSpec, threads: number): StageUse => ({
+export const fetch = (store: FileSpec, crew: Crew): StageUse => ({
   name: 'fetch',
   module: at('fetch'),
   options: store,
-  threads,
-  early: true,
+  ...crew,
+  beginsHere: true,
 });
 
-/** `early`: most clusters are sure to be compressed. */
-export const decode = (options: DecodeOptions, threads: number, early: boolean): StageUse => ({
+export const decode = (options: DecodeOptions, crew: Crew): StageUse => ({
   name: 'decode',
   module: at('decode'),
   options,
-  threads,
-  early,
+  ...crew,
+  beginsHere: true,
   wants: hasPayload,
 });
 
-export const verify = (options: DigestOptions, threads: number): StageUse => ({
+export const verify = (options: DigestOptions, crew: Crew): StageUse => ({
   name: 'verify',
   module: at('verify'),
   options,
-  threads,
+  ...crew,
+  beginsHere: true,
   // What decode has digested and is as recorded needs no hop; everything else is looked at.
   wants: (batch) => !isUnchanged(batch),
 });
 
-export const deliver = (options: DeliverOptions, threads: number): StageUse => ({
+export const deliver = (options: DeliverOptions, crew: Crew): StageUse => ({
   name: 'deliver',
   module: at('deliver'),
   options,
-  threads,
-  early: true,
+  ...crew,
+  beginsHere: true,
 });

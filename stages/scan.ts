@@ -1,6 +1,6 @@
 // scan: reads a batch's part of the image, a piece at a time, and takes each piece's fingerprints before
 // the next one pushes it out of the processor's cache. Where there is a parent, a piece that is equal
-// to it never leaves that cache: only changed pieces are copied to the slab.
+// to it never leaves that cache: only changed pieces are copied to where they belong.
 
 import fs from 'node:fs';
 import {
@@ -59,14 +59,11 @@ const shortFault = ({ path, size, seekable }: ScanOptions, got: number): Fault =
     : fault('input-short', { expected: size, got });
 
 const open = (options: ScanOptions, desk: Desk): StageThread => {
-  const { path, fd, size, seekable } = options;
+  const { path, fd, size, seekable, dependent } = options;
   const { clusterSize } = desk;
   const file = attachFile({ path, fd });
   const fingerprint = openFingerprint(options.digests, clusterSize);
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize)) * clusterSize;
-
-  // Used again for every piece, so that it stays in the cache; slabs would not.
-  const scratch = options.dependent ? Buffer.alloc(step) : undefined;
 
   /** Reads image bytes from `offset` on; false when the run was cancelled meanwhile. */
   const fill = (into: Buffer, offset: number): boolean => {
@@ -81,26 +78,27 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     return true;
   };
 
-  /** Reads and fingerprints bytes [from, to) of the batch; false when cancelled. */
-  const piece = (batch: Batch, from: number, to: number): boolean => {
-    const bytes = scratch?.subarray(0, to - from) ?? batch.data.subarray(from, to);
-    if (!fill(bytes, batch.offset + from)) return false;
+  /** Digests the clusters in `bytes`, which begin at byte `from` of the batch; true when one is new. */
+  const judge = (batch: Batch, from: number, bytes: Buffer): boolean => {
     const first = (from / clusterSize) * DIGEST_BYTES;
     let at = first;
     for (let start = 0; start < bytes.length; start += clusterSize) {
       fingerprint(bytes.subarray(start, start + clusterSize), batch.digests, at);
       at += DIGEST_BYTES;
     }
-    if (scratch && !batch.digests.subarray(first, at).equals(batch.known.subarray(first, at))) {
-      bytes.copy(batch.data, from);
-    }
-    return true;
+    return !batch.digests.subarray(first, at).equals(batch.known.subarray(first, at));
   };
 
   return {
     batch(batch: Batch): void {
-      for (let from = 0; from < batch.length; from += step) {
-        if (!piece(batch, from, Math.min(from + step, batch.length))) return;
+      const end = batch.count * clusterSize;
+      // With a parent all pieces are read to where the last one belongs, so that this place stays cached.
+      const last = Math.max(0, end - step);
+      for (let from = 0, to = end % step || step; from < end; from = to, to += step) {
+        const at = dependent ? last : from;
+        const bytes = batch.data.subarray(at, at + Math.min(to, batch.length) - from);
+        if (!fill(bytes, batch.offset + from)) return;
+        if (judge(batch, from, bytes) && at !== from) bytes.copy(batch.data, from);
       }
       batch.digested = true;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

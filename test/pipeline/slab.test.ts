@@ -9,7 +9,7 @@ t.test(
   'the parts of a slab do not overlap, and a second view sees what the first writes',
   async (t) => {
     const memory = allocateSlab(LAYOUT);
-    t.equal(memory.byteLength, slabBytes(LAYOUT));
+    t.ok(memory.memory.byteLength - memory.start >= slabBytes(LAYOUT));
     const batch = new Batch(3, LAYOUT, memory);
     batch.begin(2 ** 40, 5 * 512 - 1);
     const parts = [
