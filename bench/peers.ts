@@ -28,7 +28,7 @@ export const findPeers = (): readonly Peer[] => [
   { name: 'dd', version: versionOf('dd', '--version') },
 ];
 
-const CLI = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../run/nvsnap.js', import.meta.url));
 
 /** Ourselves, as a user's shell starts us. */
 export const nvsnap = (...args: readonly string[]): Command => ({

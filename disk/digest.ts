@@ -15,6 +15,7 @@ export interface Digester {
   digest(data: Uint8Array, into: Uint8Array, at: number): void;
 }
 
+/** A hash of which the digest is DIGEST_BYTES long. */
 interface Hash {
   reset(): void;
   update(data: Uint8Array): void;
@@ -46,7 +47,7 @@ const openBlake3 = (seed: Uint8Array): Hash => {
   return {
     reset: () => hasher.reset(),
     update: (data) => hasher.update(data),
-    digest: () => hasher.digestBuffer(),
+    digest: () => hasher.digestBuffer().subarray(0, DIGEST_BYTES),
   };
 };
 
@@ -57,14 +58,8 @@ export const openDigester = (algorithm: DigestAlgorithm, seed: Uint8Array): Dige
     digest(data, into, at) {
       hash.reset();
       hash.update(data);
-      const out = hash.digest();
-      let any = 0;
-      for (let i = 0; i < DIGEST_BYTES; i += 1) {
-        const byte = out[i] as number;
-        into[at + i] = byte;
-        any |= byte;
-      }
-      if (any === 0) into[at] = 1;
+      into.set(hash.digest(), at);
+      if (into[at] === 0 && isZeroDigest(into, at)) into[at] = 1;
     },
   };
 };

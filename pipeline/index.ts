@@ -3,12 +3,14 @@
 
 export { createEmitter, type Progress, type RunEmitter, type RunEvents } from './events.js';
 export { TASKS_PER_THREAD } from './pool.js';
+export { Pools } from './pools.js';
 export { abortFault, type Run, run } from './run.js';
 export { Batch, Kind, type SlabLayout, SlabPool, slabBytes } from './slab.js';
 export {
   type Desk,
   type MainStep,
   type Stage,
+  type StagePlace,
   type StageThread,
   type StageUse,
   type Step,

@@ -1,10 +1,11 @@
-// A lane is one stage as a Node stream: batches go in, run in the stage's pool several at a time, and
+// A lane is one stage as a Node stream: batches go in, run in the stage's threads several at a time, and
 // come out in the order they went in. Back-pressure and errors are the stream's own.
 
 import { Transform, type TransformCallback } from 'node:stream';
-import { type StagePool, TASKS_PER_THREAD } from './pool.js';
+import { TASKS_PER_THREAD } from './pool.js';
 import type { Batch, SlabPool } from './slab.js';
 import type { MainStep } from './stage.js';
+import type { StageRun } from './stage-run.js';
 
 interface Place {
   readonly batch: Batch;
@@ -15,7 +16,7 @@ interface Place {
 export type Ended = (batch: Batch) => void;
 
 export class Lane extends Transform {
-  readonly #pool: StagePool;
+  readonly #stage: StageRun;
   readonly #slabs: SlabPool;
   readonly #ended: Ended;
   readonly #width: number;
@@ -24,10 +25,10 @@ export class Lane extends Transform {
   #resume: TransformCallback | undefined;
   #finish: TransformCallback | undefined;
 
-  constructor(pool: StagePool, slabs: SlabPool, ended: Ended) {
-    const width = pool.threads * TASKS_PER_THREAD;
+  constructor(stage: StageRun, slabs: SlabPool, ended: Ended) {
+    const width = stage.use.threads * TASKS_PER_THREAD;
     super({ objectMode: true, writableHighWaterMark: 1, readableHighWaterMark: width });
-    this.#pool = pool;
+    this.#stage = stage;
     this.#slabs = slabs;
     this.#ended = ended;
     this.#width = width;
@@ -36,7 +37,7 @@ export class Lane extends Transform {
   override _transform(batch: Batch, _encoding: BufferEncoding, next: TransformCallback): void {
     const place: Place = { batch, done: false };
     this.#line.push(place);
-    const { use } = this.#pool;
+    const { use } = this.#stage;
     const ends = use.ends?.(batch) === true;
     if (ends) batch.live = 0;
     if (ends || use.wants?.(batch) === false) {
@@ -54,7 +55,7 @@ export class Lane extends Transform {
 
   async #run(place: Place): Promise<void> {
     try {
-      await this.#pool.run(place.batch);
+      await this.#stage.run(place.batch);
       place.done = true;
     } catch (error) {
       this.destroy(error as Error);

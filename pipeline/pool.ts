@@ -1,123 +1,71 @@
-// One Piscina pool per stage. It starts at once when its work is sure to come; otherwise a stage that
-// allows it begins on the main thread, and gets its threads when they begin to pay: when as much time was
-// spent there as starting them takes. So never more than twice the best is spent, and a small job, or a
-// large one with few changes, does without most of the threads.
+// The threads of one stage: a Piscina pool. It may start before it is known what exactly it will do, while
+// the store is being opened; what a run asks of it comes with the run's first tasks.
 
-import { setImmediate } from 'node:timers/promises';
+import { createRequire } from 'node:module';
 import type { Piscina } from 'piscina';
-import { Fault, fault, reasonOf } from '../disk/index.js';
-import type { Batch, SlabPool } from './slab.js';
-import type { StageUse } from './stage.js';
-import { type StageReport, StageTally } from './tally.js';
-import { type Outcome, openThread, type ThreadSetup } from './thread.js';
+import type { Outcome, Task, ThreadSetup } from './thread.js';
 
 /** Tasks posted to a thread ahead of the one it works on, so that it need not wait for the next. */
 export const TASKS_PER_THREAD = 2;
 
-/** What starting a thread costs: 30 to 60 ms of a processor. */
-const START_MICROS = 40_000;
+/** Loaded with the first pool, at once: a promise would wait until the caller has nothing else to do. */
+const load = createRequire(import.meta.url);
 
 const WORKER = new URL('./worker.js', import.meta.url).href;
 
-export class StagePool {
-  readonly use: StageUse;
-  readonly #setup: ThreadSetup;
-  readonly #tally: StageTally;
-  #piscina: Promise<Piscina> | undefined;
-  #here: ((batch: Batch) => Promise<Outcome>) | undefined;
-  /** Microseconds of work on the main thread. */
-  #micros = 0;
-  /** What a thread threw while no batch was with it, and the last batch that was with any. */
+export class Pool {
+  /** URL of the stage's module. */
+  readonly module: string;
+  readonly threads: number;
+  readonly #piscina: Piscina;
+  /** What the threads are to do now, and how many of them have not been told yet. */
+  #setup: ThreadSetup | undefined;
+  #untold = 0;
   #broken: { readonly error: unknown } | undefined;
-  #lastOffset = 0;
 
-  /** `control` is one Int32 that threads read as "cancelled". */
-  constructor(use: StageUse, slabs: SlabPool, control: SharedArrayBuffer) {
-    this.use = use;
-    const { module, options } = use;
-    this.#setup = { layout: slabs.layout, memory: slabs.memory, control, module, options };
-    this.#tally = new StageTally(use.name);
-  }
-
-  /** Threads once they are started. */
-  get threads(): number {
-    return this.use.threads;
-  }
-
-  /** What the stage has done in `elapsedMs` of the run. */
-  report(elapsedMs: number): StageReport {
-    return this.#tally.report(this.#piscina ? this.threads : 0, elapsedMs);
-  }
-
-  /** min = max: a pool that grows and shrinks kills and respawns threads all the time. */
-  async #start(): Promise<Piscina> {
-    // Loaded here, so that the threads, which share this room's door, need not load it.
-    const { Piscina } = await import('piscina');
-    const piscina = new Piscina({
+  /** Starts the threads. */
+  constructor(module: string, threads: number) {
+    this.module = module;
+    this.threads = threads;
+    const { Piscina } = load('piscina') as typeof import('piscina');
+    this.#piscina = new Piscina({
       filename: WORKER,
-      minThreads: this.threads,
-      maxThreads: this.threads,
+      // A pool that grows and shrinks kills and respawns threads all the time.
+      minThreads: threads,
+      maxThreads: threads,
       concurrentTasksPerWorker: TASKS_PER_THREAD,
       // 'sync' never turns a worker's event loop, so native finalizers never run and memory grows.
       atomics: 'async',
       recordTiming: false,
-      workerData: this.#setup,
+      workerData: module,
     });
     // A stage may throw from a timer, between two batches: unheard, that would end the process.
-    piscina.on('error', (error: unknown) => {
+    this.#piscina.on('error', (error: unknown) => {
       this.#broken ??= { error };
     });
-    return piscina;
   }
 
-  #failure(offset: number, error: unknown): Fault {
-    const details = { stage: this.use.name, offset, reason: reasonOf(error) };
-    return fault('stage-failed', details, error);
+  /** What a thread threw while no batch was with it. */
+  get broken(): { readonly error: unknown } | undefined {
+    return this.#broken;
   }
 
-  /** Throws what a thread threw between its batches. */
-  check(): void {
-    if (this.#broken) throw this.#failure(this.#lastOffset, this.#broken.error);
-  }
-
-  /** Starts the threads, if they are not started yet. */
-  prepare(): Promise<Piscina> {
-    this.#piscina ??= this.#start();
-    return this.#piscina;
-  }
-
-  /** Does a batch on the main thread. */
-  async #runHere(batch: Batch): Promise<Outcome> {
-    this.#here ??= openThread(this.#setup);
-    const outcome = await this.#here(batch);
-    // Signals and the other stages' threads get their turn between two batches.
-    await setImmediate();
-    if (typeof outcome === 'number') this.#micros += outcome;
-    return outcome;
-  }
-
-  async #runThere(batch: Batch): Promise<Outcome> {
-    try {
-      const piscina = await this.prepare();
-      return (await piscina.run(batch.slab)) as Outcome;
-    } catch (error) {
-      throw this.#failure(batch.offset, error);
+  /** Runs the stage on the batch in a slab, as `setup` says. Rejects when a thread ends. */
+  async run(setup: ThreadSetup, slab: number): Promise<Outcome> {
+    if (setup !== this.#setup) {
+      this.#setup = setup;
+      this.#untold = this.threads;
     }
-  }
-
-  /** Runs the stage on one batch. */
-  async run(batch: Batch): Promise<void> {
-    this.check();
-    this.#tally.begin();
-    this.#lastOffset = batch.offset;
-    const here = this.use.beginsHere && !this.#piscina && this.#micros < START_MICROS;
-    const outcome = await (here ? this.#runHere(batch) : this.#runThere(batch));
-    if (typeof outcome === 'number') this.#tally.end(outcome, batch.length);
-    else throw new Fault(outcome.fault, new Error(outcome.trace));
+    // Which thread takes a task is Piscina's choice, so all are told until each has answered once.
+    const task: Task =
+      this.#untold > 0 ? { slab, run: setup.run, setup } : { slab, run: setup.run };
+    const outcome = (await this.#piscina.run(task)) as Outcome;
+    if (outcome.opened && setup === this.#setup) this.#untold -= 1;
+    return outcome;
   }
 
   /** Ends the threads. No task may be running. */
   async close(): Promise<void> {
-    await (await this.#piscina)?.destroy();
+    await this.#piscina.destroy();
   }
 }

@@ -5,14 +5,17 @@ import { pipeline } from 'node:stream/promises';
 import { Fault, fault } from '../disk/index.js';
 import { ProgressMeter, type RunEmitter } from './events.js';
 import { Lane, mainLane } from './lane.js';
-import { StagePool } from './pool.js';
+import type { Pools } from './pools.js';
 import type { Batch, SlabPool } from './slab.js';
 import type { MainStep, Step } from './stage.js';
+import { StageRun } from './stage-run.js';
 import type { StageReport } from './tally.js';
 
 export interface Run {
   readonly verb: string;
   readonly slabs: SlabPool;
+  /** Where the stages' threads come from; they stay when the run ends. */
+  readonly pools: Pools;
   /** Yields leased, begun batches in image order; `skip` hears of image bytes that need none. */
   source(skip: (bytes: number) => void): AsyncIterable<Batch>;
   readonly steps: readonly Step[];
@@ -32,14 +35,14 @@ const isMain = (step: Step): step is MainStep => 'main' in step;
 export const abortFault = (signal: AbortSignal): Fault =>
   signal.reason instanceof Fault ? signal.reason : fault('cancelled', { by: 'the caller' });
 
-/** Starts the pools that are sure to be needed when the first batch shows that there is work. */
+/** Starts the threads that are sure to be needed when the first batch shows that there is work. */
 async function* starting(
   source: AsyncIterable<Batch>,
-  pools: readonly StagePool[],
+  stages: readonly StageRun[],
 ): AsyncGenerator<Batch> {
   let started = false;
   for await (const batch of source) {
-    if (!started) for (const pool of pools) if (pool.use.early) pool.prepare().catch(() => {});
+    if (!started) for (const stage of stages) if (stage.use.early) stage.prepare();
     started = true;
     yield batch;
   }
@@ -63,20 +66,26 @@ const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
     },
   });
 
+/** Tells runs apart. */
+let runs = 0;
+
 /** Runs the line to its end; resolves to each stage's report. Rejects with the first fault. */
 export const run = async (line: Run): Promise<readonly StageReport[]> => {
   const control = new SharedArrayBuffer(4);
   const { slabs } = line;
-  const pools: StagePool[] = [];
-  const reports = (elapsedMs: number): StageReport[] => pools.map((pool) => pool.report(elapsedMs));
+  runs += 1;
+  const setup = { run: runs, layout: slabs.layout, memory: slabs.memory, control };
+  const stages: StageRun[] = [];
+  const reports = (elapsedMs: number): StageReport[] =>
+    stages.map((stage) => stage.report(elapsedMs));
   const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
   meter.advance(line.skippedBytes ?? 0);
   const ended = (batch: Batch): void => meter.advance(batch.length);
   const lanes = line.steps.map((step) => {
     if (isMain(step)) return mainLane(step);
-    const pool = new StagePool(step, slabs, control);
-    pools.push(pool);
-    return new Lane(pool, slabs, ended);
+    const stage = new StageRun(step, setup, line.pools);
+    stages.push(stage);
+    return new Lane(stage, slabs, ended);
   });
   const sink = sinkStream(line, ended);
   const stop = (): void => {
@@ -86,13 +95,13 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   line.signal?.addEventListener('abort', stop, { once: true });
   try {
     const batches = line.source((bytes) => meter.advance(bytes));
-    const source = Readable.from(starting(batches, pools), {
+    const source = Readable.from(starting(batches, stages), {
       objectMode: true,
       highWaterMark: 1,
     });
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
-    for (const pool of pools) pool.check();
+    for (const stage of stages) stage.check();
     meter.end();
     return reports(meter.elapsedMs);
   } catch (error) {
@@ -102,6 +111,5 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   } finally {
     line.signal?.removeEventListener('abort', stop);
     await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
-    await Promise.all(pools.map((pool) => pool.close()));
   }
 };

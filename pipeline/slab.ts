@@ -26,6 +26,8 @@ export const Kind = {
   twin: 4,
 } as const;
 
+const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin];
+
 /** The sizes of a slab; plain data, equal in every thread. */
 export interface SlabLayout {
   readonly clusterSize: number;
@@ -82,6 +84,8 @@ export class Batch {
   /** 16 bytes per cluster: the parent's digest (take) or the recorded one (restore). */
   readonly known: Buffer;
   readonly #head: Float64Array;
+  /** Views of single clusters, made when first asked for: making one takes as long as digesting 4 KiB. */
+  readonly #clusters: Buffer[] = [];
 
   constructor(slab: number, layout: SlabLayout, { memory, start }: SharedBytes) {
     const at = offsets(layout);
@@ -150,6 +154,26 @@ export class Batch {
     this.#head[3] = yes ? 1 : 0;
   }
 
+  /** True when some cluster is of this kind. */
+  has(kind: number): boolean {
+    const found = this.kinds.indexOf(kind);
+    return found >= 0 && found < this.count;
+  }
+
+  /**
+   * The first cluster from `from` on that is not `same`; `count` when there is none. In most batches of
+   * most takes a loop over all clusters would cost more than what is done for the few.
+   */
+  nextLive(from: number): number {
+    if (this.kinds[from] !== Kind.same) return Math.min(from, this.count);
+    let next = this.count;
+    for (const kind of LIVE_KINDS) {
+      const found = this.kinds.indexOf(kind, from);
+      if (found >= 0 && found < next) next = found;
+    }
+    return next;
+  }
+
   /** Bytes of cluster `i` that belong to the image. */
   lengthOf(i: number): number {
     return Math.min(this.layout.clusterSize, this.length - i * this.layout.clusterSize);
@@ -157,14 +181,19 @@ export class Batch {
 
   /** The image bytes of cluster `i`: short only at the end of the image. */
   content(i: number): Buffer {
-    const start = i * this.layout.clusterSize;
-    return this.data.subarray(start, start + this.lengthOf(i));
+    const length = this.lengthOf(i);
+    const cluster = this.cluster(i);
+    return length === cluster.length ? cluster : cluster.subarray(0, length);
   }
 
   /** Cluster `i` whole, with its padding. */
   cluster(i: number): Buffer {
+    const known = this.#clusters[i];
+    if (known) return known;
     const start = i * this.layout.clusterSize;
-    return this.data.subarray(start, start + this.layout.clusterSize);
+    const view = this.data.subarray(start, start + this.layout.clusterSize);
+    this.#clusters[i] = view;
+    return view;
   }
 }
 

@@ -30,14 +30,19 @@ export interface Stage<Options> {
 /** Declares a stage; the default export of its module. */
 export const stage = <Options>(definition: Stage<Options>): Stage<Options> => definition;
 
-/** One place in a line of stages: which module, with what options, on how many threads. */
-export interface StageUse {
+/** Where a stage's code is, and how many threads run it. */
+export interface StagePlace {
+  /** No two stages of a line have the same. */
   readonly name: string;
   /** URL of the module. */
   readonly module: string;
+  readonly threads: number;
+}
+
+/** A stage in a line of stages. */
+export interface StageUse extends StagePlace {
   /** Plain data for `open`. */
   readonly options: unknown;
-  readonly threads: number;
   /** True to start the threads when the run's first batch is read, since they are sure to pay. */
   readonly early?: boolean;
   /**

@@ -5,22 +5,36 @@ import { Fault, type FaultData, fault, reasonOf, type SharedBytes } from '../dis
 import type { Batch, SlabLayout } from './slab.js';
 import type { Stage, StageThread } from './stage.js';
 
-/** What a thread must know to open its stage; it can be sent to one. */
+/** What a thread must know to open a stage; it can be sent to one. */
 export interface ThreadSetup {
+  /** Which run this is for. */
+  readonly run: number;
   readonly layout: SlabLayout;
   readonly memory: readonly SharedBytes[];
   /** One Int32; not 0 means cancelled. */
   readonly control: SharedArrayBuffer;
-  readonly module: string;
   readonly options: unknown;
 }
 
-/** Microseconds of work, or what went wrong. */
-export type Outcome = number | { readonly fault: FaultData; readonly trace: string };
+/** One batch for one thread. `setup` is there while not every thread of the pool has it. */
+export interface Task {
+  readonly slab: number;
+  readonly run: number;
+  readonly setup?: ThreadSetup;
+}
 
-const open = async (setup: ThreadSetup): Promise<{ name: string; thread: StageThread }> => {
+/** Microseconds of work, or what went wrong; `opened` when the stage was opened for it. */
+export type Outcome = (
+  | { readonly micros: number }
+  | { readonly fault: FaultData; readonly trace: string }
+) & { readonly opened?: boolean };
+
+const open = async (
+  url: string,
+  setup: ThreadSetup,
+): Promise<{ name: string; thread: StageThread }> => {
   const flag = new Int32Array(setup.control);
-  const module = (await import(setup.module)) as { default: Stage<unknown> };
+  const module = (await import(url)) as { default: Stage<unknown> };
   const { name } = module.default;
   const thread = await module.default.open(setup.options, {
     clusterSize: setup.layout.clusterSize,
@@ -40,20 +54,23 @@ const failure = (error: unknown, stage: string, offset: number): Outcome => {
   };
 };
 
-/** Opens a stage in this thread; what it returns does one batch and never rejects. */
-export const openThread = (setup: ThreadSetup): ((batch: Batch) => Promise<Outcome>) => {
+/** Opens the stage at `url` in this thread; what it returns does one batch and never rejects. */
+export const openStage = (
+  url: string,
+  setup: ThreadSetup,
+): ((batch: Batch) => Promise<Outcome>) => {
   // A failure to open is told with each batch.
-  const opened = open(setup);
+  const opened = open(url, setup);
   opened.catch(() => {});
   return async (batch) => {
-    let name = setup.module;
+    let name = url;
     try {
       const { thread, name: own } = await opened;
       name = own;
       const began = performance.now();
       const work = thread.batch?.(batch);
       if (work !== undefined) await work;
-      return Math.round((performance.now() - began) * 1000);
+      return { micros: Math.round((performance.now() - began) * 1000) };
     } catch (error) {
       return failure(error, name, batch.offset);
     }

@@ -1,11 +1,34 @@
-// What runs in every thread of every pool. A task is a slab's number.
+// What runs in every thread of every pool. The stage's module is loaded while the thread starts; what it is
+// opened with comes with a task, once per run.
 
 import { workerData } from 'node:worker_threads';
 import { Batch } from './slab.js';
-import { type Outcome, openThread, type ThreadSetup } from './thread.js';
+import { type Outcome, openStage, type Task } from './thread.js';
 
-const setup = workerData as ThreadSetup;
-const batches = setup.memory.map((memory, i) => new Batch(i, setup.layout, memory));
-const perform = openThread(setup);
+const module = workerData as string;
+/** A failure to load is told when the stage is opened. */
+import(module).catch(() => {});
 
-export default (slab: number): Promise<Outcome> => perform(batches[slab] as Batch);
+interface Open {
+  readonly run: number;
+  readonly batches: readonly Batch[];
+  readonly perform: (batch: Batch) => Promise<Outcome>;
+}
+
+let open: Open | undefined;
+
+/** The stage as this run wants it; `opened` when it was not open yet. */
+const openFor = ({ run, setup }: Task): { readonly stage: Open; readonly opened: boolean } => {
+  if (open?.run === run) return { stage: open, opened: false };
+  if (!setup) throw new Error('this thread was not told what to do');
+  const { layout, memory } = setup;
+  const batches = memory.map((slab, i) => new Batch(i, layout, slab));
+  open = { run, batches, perform: openStage(module, setup) };
+  return { stage: open, opened: true };
+};
+
+export default async (task: Task): Promise<Outcome> => {
+  const { stage, opened } = openFor(task);
+  const outcome = await stage.perform(stage.batches[task.slab] as Batch);
+  return opened ? { ...outcome, opened } : outcome;
+};

@@ -2,7 +2,7 @@
 // it (image clusters, digests). Clusters are reported in ascending order; all others stay the
 // parent's. This is the primitive of dependent snapshots: sharing is what happens when nothing does.
 
-import { DIGEST_BYTES, type Digester, type GuestCluster, type HostOffset } from '../disk/index.js';
+import type { Digester, GuestCluster, HostOffset } from '../disk/index.js';
 import {
   DigestReader,
   DigestWriter,
@@ -27,8 +27,6 @@ export interface Built {
   /** Size of the vmstate area in bytes. */
   readonly vmStateBytes: number;
 }
-
-const ZERO_DIGEST = Buffer.alloc(DIGEST_BYTES);
 
 export class SnapshotBuilder {
   readonly #store: Store;
@@ -78,25 +76,22 @@ export class SnapshotBuilder {
 
   /**
    * Guest cluster `cluster` is stored at a host byte offset: as a payload of `length` bytes, or plain
-   * when that is 0. Its digest is the 16 bytes at `digests[at]`.
+   * when that is 0.
    */
-  stored(
-    cluster: GuestCluster,
-    place: HostOffset,
-    length: number,
-    digests: Uint8Array,
-    at: number,
-  ): void {
+  stored(cluster: GuestCluster, place: HostOffset, length: number): void {
     const { clusterBits } = this.#store.geometry;
     const hi = length === 0 ? highOf(place) : packedHigh(place, length, clusterBits);
     this.#tree.set(cluster, hi, lowOf(place));
-    this.#digests.set(cluster, digests, at);
   }
 
   /** Guest cluster `cluster` reads as zeros. */
   zero(cluster: GuestCluster): void {
     this.#tree.set(cluster, 0, 0);
-    this.#digests.set(cluster, ZERO_DIGEST, 0);
+  }
+
+  /** Clusters [first, first + count) have the digests at `from[at]`; 16 zero bytes for one of zeros. */
+  digests(first: GuestCluster, count: number, from: Uint8Array, at: number): void {
+    this.#digests.set(first, count, from, at);
   }
 
   /** Guest clusters [from, to) read as zeros; returns how many of them did not before. */

@@ -192,13 +192,19 @@ export class DigestWriter {
     return this.#open;
   }
 
-  /** Sets the digest of guest cluster `cluster` to the 16 bytes at `from[at]`. */
-  set(cluster: number, from: Uint8Array, at: number): void {
+  /** Sets the digests of `count` guest clusters from `cluster` on to what lies at `from[at]`. */
+  set(cluster: number, count: number, from: Uint8Array, at: number): void {
     const { perCluster } = this.#layout;
-    const open = this.#clusterFor(Math.floor(cluster / perCluster));
-    const slot = (cluster % perCluster) * DIGEST_BYTES;
-    open.digests.set(from.subarray(at, at + DIGEST_BYTES), slot);
-    open.changed = true;
+    let done = 0;
+    while (done < count) {
+      const open = this.#clusterFor(Math.floor((cluster + done) / perCluster));
+      const slot = (cluster + done) % perCluster;
+      const some = Math.min(count - done, perCluster - slot);
+      const start = at + done * DIGEST_BYTES;
+      open.digests.set(from.subarray(start, start + some * DIGEST_BYTES), slot * DIGEST_BYTES);
+      open.changed = true;
+      done += some;
+    }
   }
 
   /** Says that guest clusters [from, to) read as zeros; returns how many did not before. */

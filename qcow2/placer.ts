@@ -24,25 +24,22 @@ export class Placer {
   }
 
   /**
-   * Host byte offsets for payloads of `lengths[i]` bytes (each less than a cluster), in order.
-   * A new run is asked for as many clusters as the rest needs.
+   * Host byte offset for a payload of `length` bytes, less than a cluster. `rest` is what it and the payloads
+   * after it need: where a new run is asked for, it is for as many clusters.
    */
-  packed(lengths: readonly number[]): HostOffset[] {
-    const { clusterSize } = this.#geometry;
-    let rest = lengths.reduce((sum, length) => sum + length, 0);
-    return lengths.map((length) => {
-      while (this.#at + length > this.#end) this.#extend(Math.ceil(rest / clusterSize));
-      const offset = this.#at as HostOffset;
-      this.#at += length;
-      rest -= length;
-      if (offset + length > this.#limit) {
-        throw fault('store-full', {
-          path: this.#path,
-          limit: 'compressed clusters cannot lie past this offset',
-        });
-      }
-      return offset;
-    });
+  packed(length: number, rest: number): HostOffset {
+    while (this.#at + length > this.#end) {
+      this.#extend(Math.ceil(rest / this.#geometry.clusterSize));
+    }
+    const offset = this.#at as HostOffset;
+    this.#at += length;
+    if (this.#at > this.#limit) {
+      throw fault('store-full', {
+        path: this.#path,
+        limit: 'compressed clusters cannot lie past this offset',
+      });
+    }
+    return offset;
   }
 
   #extend(clusters: number): void {
@@ -64,15 +61,9 @@ export class Placer {
     this.#end = Math.min(this.#end, first * this.#geometry.clusterSize);
   }
 
-  /** Host byte offsets for `count` plain clusters, in as few runs as there are gaps. */
-  plain(count: number): HostOffset[] {
-    const offsets: HostOffset[] = [];
-    while (offsets.length < count) {
-      const run = this.#refcounts.nextRun(count - offsets.length);
-      for (let i = 0; i < run.count; i += 1)
-        offsets.push(((run.first + i) * this.#geometry.clusterSize) as HostOffset);
-    }
-    return offsets;
+  /** Host byte offset for a plain cluster: the next free one. */
+  plain(): HostOffset {
+    return (this.#refcounts.nextRun(1).first * this.#geometry.clusterSize) as HostOffset;
   }
 
   /** Ends packing: the next take begins on a new cluster, never in a published one. */

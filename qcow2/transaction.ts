@@ -251,7 +251,8 @@ export class Transaction implements TableSink {
     const { geometry } = this.#store;
     this.refcounts.bump(geometry.hostCluster(offset), delta);
     const table = this.#store.l2(offset);
-    for (let i = 0; i < table.length; i += 1) {
+    const { length: entries } = table;
+    for (let i = 0; i < entries; i += 1) {
       const hi = table.hi(i);
       const lo = table.lo(i);
       if ((hi | lo) === 0) continue;

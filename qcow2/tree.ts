@@ -15,7 +15,8 @@ export interface TableSink {
 /** Clears bit 63 of every entry; true when one was set. */
 export const clearCopied = (table: Table): boolean => {
   let any = false;
-  for (let i = 0; i < table.length; i += 1) {
+  const { length } = table;
+  for (let i = 0; i < length; i += 1) {
     const hi = table.hi(i);
     if ((hi & COPIED_HI) === 0) continue;
     table.set(i, (hi & ~COPIED_HI) >>> 0, table.lo(i));

@@ -5,6 +5,7 @@ import {
   alignExtents,
   DIGEST_BYTES,
   type Extent,
+  type GuestCluster,
   guestCluster,
   hostOffset,
   intersectExtents,
@@ -12,7 +13,14 @@ import {
   roundUp,
   subtractExtents,
 } from '../disk/index.js';
-import { type Batch, Kind, run, type SlabPool, type StageReport } from '../pipeline/index.js';
+import {
+  type Batch,
+  Kind,
+  type Pools,
+  run,
+  type SlabPool,
+  type StageReport,
+} from '../pipeline/index.js';
 import {
   type Built,
   NEW_SNAPSHOT_ICOUNT,
@@ -96,8 +104,8 @@ export class Draft {
     return batchBytesFor(clusterSize, this.#image.size, memory, dependent) / clusterSize;
   }
 
-  /** Runs the pipeline, source to sink. */
-  async run(epoch: Epoch): Promise<readonly StageReport[]> {
+  /** Runs the pipeline, source to sink, in threads of these pools. */
+  async run(epoch: Epoch, pools: Pools): Promise<readonly StageReport[]> {
     const clusters = this.#batchClusters;
     const { clusterSize } = this.#store.geometry;
     const extents = this.#candidates(epoch);
@@ -107,6 +115,8 @@ export class Draft {
       image: this.#image,
       target: this.#target,
       dependent: this.#parent !== undefined,
+      codec: this.#target.facts.codec,
+      seekable: this.#image.seekable,
       placer: this.#transaction.placer,
       bytes,
       batches,
@@ -123,6 +133,7 @@ export class Draft {
     const reports = await run({
       verb: 'take',
       slabs,
+      pools,
       source: () => this.#source(extents, slabs),
       steps,
       sink: (batch) => this.#record(batch),
@@ -170,32 +181,38 @@ export class Draft {
 
   /** record: enters a written batch in the new snapshot's tables. */
   #record(batch: Batch): void {
-    const { clusterSize } = this.#store.geometry;
-    const first = batch.offset / clusterSize;
+    const first = batch.offset / this.#store.geometry.clusterSize;
     this.#clearGaps(batch.offset);
-    for (let i = 0; i < batch.count; i += 1) {
-      const kind = batch.kinds[i];
-      if (kind === Kind.same) continue;
-      if (kind === Kind.zero) {
-        this.#builder.zero(guestCluster(first + i));
-        this.#counts.zeroed += 1;
-        continue;
+    // Where the run of live clusters at hand begins: its digests are entered as one.
+    let run = batch.nextLive(0);
+    for (let i = run; i < batch.count; ) {
+      this.#enter(batch, i, guestCluster(first + i));
+      const next = batch.nextLive(i + 1);
+      if (next !== i + 1 || next === batch.count) {
+        const count = i + 1 - run;
+        this.#builder.digests(guestCluster(first + run), count, batch.digests, run * DIGEST_BYTES);
+        run = next;
       }
-      const length = kind === Kind.plain ? 0 : (batch.lengths[i] as number);
-      this.#builder.stored(
-        guestCluster(first + i),
-        hostOffset(batch.places[i] as number),
-        length,
-        batch.digests,
-        i * DIGEST_BYTES,
-      );
-      if (kind === Kind.twin) {
-        this.#counts.twins += 1;
-        continue;
-      }
-      this.#counts.stored += 1;
-      this.#counts.storedBytes += length === 0 ? clusterSize : length;
+      i = next;
     }
+  }
+
+  /** Enters where one cluster lies, and counts it. */
+  #enter(batch: Batch, i: number, cluster: GuestCluster): void {
+    const kind = batch.kinds[i];
+    if (kind === Kind.zero) {
+      this.#builder.zero(cluster);
+      this.#counts.zeroed += 1;
+      return;
+    }
+    const length = kind === Kind.plain ? 0 : (batch.lengths[i] as number);
+    this.#builder.stored(cluster, hostOffset(batch.places[i] as number), length);
+    if (kind === Kind.twin) {
+      this.#counts.twins += 1;
+      return;
+    }
+    this.#counts.stored += 1;
+    this.#counts.storedBytes += length === 0 ? this.#store.geometry.clusterSize : length;
   }
 
   /** Clears the zero ranges that lie before image byte `before`. */

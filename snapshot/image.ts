@@ -5,6 +5,9 @@ import { dataExtents, type Extent, errnoOf, fault, reasonOf, seekEnd } from '../
 
 export const STDIN = '-';
 
+/** The unit of a file's block count, whatever the file system's own (stat(2)). */
+const BLOCK_BYTES = 512;
+
 export interface Image {
   /** As the caller named it; "-" for standard input. */
   readonly path: string;
@@ -13,6 +16,8 @@ export interface Image {
   readonly fd: number;
   /** Size in bytes when it was opened. */
   readonly size: number;
+  /** Bytes it has data for, roughly; at most its size. */
+  readonly allocatedBytes: number;
   /** False for standard input: it can be read only once and in order. */
   readonly seekable: boolean;
   /** Where it has data; the rest reads as zeros. */
@@ -34,6 +39,7 @@ const openInput = (size: number | undefined): Image => {
     realPath: STDIN,
     fd: 0,
     size,
+    allocatedBytes: size,
     seekable: false,
     data: () => (size === 0 ? [] : [{ start: 0, end: size }]),
     checkSize: () => {},
@@ -90,6 +96,7 @@ export const openImage = (path: string, size?: number): Image => {
     realPath: fs.realpathSync(path),
     fd,
     size: length,
+    allocatedBytes: stat.isFile() ? Math.min(length, stat.blocks * BLOCK_BYTES) : length,
     seekable: true,
     data: () => dataExtents(fd, length),
     checkSize: () => {

@@ -1,7 +1,7 @@
 // The line of stages of a take, as one sentence.
 
-import type { Step } from '../pipeline/index.js';
-import type { Placer } from '../qcow2/index.js';
+import type { Pools, Step } from '../pipeline/index.js';
+import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
@@ -9,47 +9,74 @@ import { isLarge, type Threads, threadsFor } from './plan.js';
 import type { WritableStore } from './store.js';
 import { Twins } from './twins.js';
 
-/** What decides which stages a take needs, and how many threads each gets. */
-export interface TakeLine {
-  readonly image: Image;
-  readonly target: WritableStore;
+/** What decides how many threads each stage gets. */
+export interface TakeWork {
   /** Whether there is a parent to compare with. */
   readonly dependent: boolean;
-  readonly placer: Placer;
+  readonly codec: CodecName;
+  /** False for an image that can be read only in order. */
+  readonly seekable: boolean;
   /** Image bytes that will be read, and in how many batches. */
   readonly bytes: number;
   readonly batches: number;
-  readonly level: number | undefined;
+  /** What the caller asked for. */
   readonly threads: Threads | undefined;
 }
+
+type TakeStage = 'scan' | 'dedup' | 'pad' | 'compress' | 'write';
 
 /** As many threads as the machine has processors. */
 const ALL = Number.POSITIVE_INFINITY;
 
-export const takeLine = (line: TakeLine): Step[] => {
-  const { image, dependent, placer } = line;
-  const { store, facts } = line.target;
-  const { path, fd, size, seekable } = image;
-  const { codec } = facts;
-  const digests = { algorithm: facts.digest, seed: facts.seed };
-  const large = isLarge(line.bytes, dependent);
-  const crew = (stage: string, usual: number, sure: boolean): stages.Crew => ({
-    threads: threadsFor(stage, line.threads, usual, line.batches),
+const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
+  const { dependent } = work;
+  const large = isLarge(work.bytes, dependent);
+  const plain = work.codec === 'none';
+  // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
+  const readers = dependent ? ALL : plain ? 2 : 1;
+  const crew = (stage: TakeStage, usual: number, sure: boolean): stages.Crew => ({
+    threads: threadsFor(stage, work.threads, usual, work.batches),
     early: large && sure,
   });
-  // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
-  const readers = dependent ? ALL : codec === 'none' ? 2 : 1;
+  return {
+    scan: work.seekable ? crew('scan', readers, true) : { threads: 1, early: large },
+    dedup: crew('dedup', 1, false),
+    pad: crew('pad', 1, false),
+    compress: crew('compress', ALL, !dependent && !plain),
+    write: crew('write', plain ? 2 : 1, !dependent),
+  };
+};
+
+/** Starts the threads that are sure to be needed. */
+export const startTake = (pools: Pools, work: TakeWork): void => {
+  for (const [name, { threads, early }] of Object.entries(crewsFor(work))) {
+    if (early) pools.start(stages.place(name, threads));
+  }
+};
+
+/** What the line of stages works on. */
+export interface TakeLine extends TakeWork {
+  readonly image: Image;
+  readonly target: WritableStore;
+  readonly placer: Placer;
+  readonly level: number | undefined;
+}
+
+export const takeLine = (line: TakeLine): Step[] => {
+  const { image, dependent, codec, placer } = line;
+  const { store, facts } = line.target;
+  const { path, fd, size, seekable } = image;
+  const digests = { algorithm: facts.digest, seed: facts.seed };
+  const crews = crewsFor(line);
   // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
   const twins = dependent ? undefined : new Twins(store.geometry.clusters(size));
   return [
-    stages.scan({ path, fd, size, seekable, digests, dependent }, crew('scan', readers, true)),
-    stages.dedup(digests, crew('dedup', 1, false)),
-    stages.pad(crew('pad', 1, false)),
+    stages.scan({ path, fd, size, seekable, digests, dependent }, crews.scan),
+    stages.dedup(digests, crews.dedup),
+    stages.pad(crews.pad),
     ...(twins ? [twinStep(twins)] : []),
-    ...(codec === 'none'
-      ? []
-      : [stages.compress({ codec, level: line.level }, crew('compress', ALL, !dependent))]),
+    ...(codec === 'none' ? [] : [stages.compress({ codec, level: line.level }, crews.compress)]),
     placeStep(placer, twins),
-    stages.write(store.file.spec, crew('write', codec === 'none' ? 2 : 1, !dependent)),
+    stages.write(store.file.spec, crews.write),
   ];
 };

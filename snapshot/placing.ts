@@ -11,36 +11,33 @@ import type { Twins } from './twins.js';
 export const twinStep = (twins: Twins): MainStep => ({
   name: 'twin',
   main: (batch) => {
-    for (let i = 0; i < batch.count; i += 1) {
+    for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
       if (batch.kinds[i] !== Kind.plain) continue;
       if (twins.announce(batch.digests, i * DIGEST_BYTES)) batch.kinds[i] = Kind.twin;
     }
   },
 });
 
-/** Places what has to be written; returns what was placed, in cluster order. */
+/** Gives every cluster that has to be written its place: payloads first, then plain clusters. */
 const placeOwn = (batch: Batch, placer: Placer): void => {
-  const packed: number[] = [];
-  const plain: number[] = [];
-  const lengths: number[] = [];
-  for (let i = 0; i < batch.count; i += 1) {
-    if (batch.kinds[i] === Kind.plain) plain.push(i);
-    else if (batch.kinds[i] === Kind.packed) {
-      packed.push(i);
-      lengths.push(batch.lengths[i] as number);
-    }
+  const { kinds, lengths, places } = batch;
+  let rest = 0;
+  for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+    if (kinds[i] === Kind.packed) rest += lengths[i] as number;
   }
-  placer.packed(lengths).forEach((offset, n) => {
-    batch.places[packed[n] as number] = offset;
-  });
-  placer.plain(plain.length).forEach((offset, n) => {
-    batch.places[plain[n] as number] = offset;
-  });
+  for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+    if (kinds[i] !== Kind.packed) continue;
+    places[i] = placer.packed(lengths[i] as number, rest);
+    rest -= lengths[i] as number;
+  }
+  for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+    if (kinds[i] === Kind.plain) places[i] = placer.plain();
+  }
 };
 
 /** Tells `twins` where its firsts went, and each twin where its first is. */
 const placeTwins = (batch: Batch, twins: Twins): void => {
-  for (let i = 0; i < batch.count; i += 1) {
+  for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
     const at = i * DIGEST_BYTES;
     const kind = batch.kinds[i];
     if (kind === Kind.plain || kind === Kind.packed) {

@@ -3,7 +3,7 @@
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
 import { openDigester } from '../disk/index.js';
-import { type RunEmitter, run, type StageReport, type Step } from '../pipeline/index.js';
+import { Pools, type RunEmitter, run, type StageReport, type Step } from '../pipeline/index.js';
 import { DigestReader, type Snapshot, type Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
@@ -113,17 +113,23 @@ const pour = async (
   };
   const slabs = planSlabs(layout, steps, batches, options.memory);
   const map = new SnapshotMap(store, snapshot, size, digests);
-  const reports = await run({
-    verb: 'restore',
-    slabs,
-    source: (skip) => map.batches(slabs, skip),
-    steps,
-    sink: () => {},
-    totalBytes: size,
-    events: options.events,
-    signal: options.signal,
-  });
-  return { dataBytes: size - map.zeroBytes, verified, stages: reports };
+  const pools = new Pools();
+  try {
+    const reports = await run({
+      verb: 'restore',
+      slabs,
+      pools,
+      source: (skip) => map.batches(slabs, skip),
+      steps,
+      sink: () => {},
+      totalBytes: size,
+      events: options.events,
+      signal: options.signal,
+    });
+    return { dataBytes: size - map.zeroBytes, verified, stages: reports };
+  } finally {
+    await pools.close();
+  }
 };
 
 /** Restores a snapshot. Rejects with a Fault, and then leaves no half-written output behind. */

@@ -46,7 +46,7 @@ const clusterBitsOf = (size: number): number => {
 };
 
 /** Refuses settings that no store can have: callers of the library may not be typed. */
-const checkAsked = ({ clusterSize, compression, digest }: StoreSettings): void => {
+export const checkAsked = ({ clusterSize, compression, digest }: StoreSettings): void => {
   if (clusterSize !== undefined) clusterBitsOf(clusterSize);
   if (digest !== undefined) parseDigestAlgorithm(digest);
   if (compression === undefined || isCodecName(compression)) return;
@@ -77,13 +77,12 @@ export interface WritableStore {
   readonly created: boolean;
 }
 
-/** Opens a store for writing as its only writer, or makes it. `log` records all I/O (for tests). */
+/** Opens a store for writing as its only writer, or makes it with checked settings. `log` records all I/O (for tests). */
 export const openWritable = async (
   path: string,
   asked: StoreSettings,
   log?: string,
 ): Promise<WritableStore> => {
-  checkAsked(asked);
   const created = !fs.existsSync(path);
   if (!created && !fs.statSync(path).isFile()) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });

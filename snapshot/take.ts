@@ -6,13 +6,20 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
 import { Fault, ioFault } from '../disk/index.js';
-import { abortFault } from '../pipeline/index.js';
+import { abortFault, Pools } from '../pipeline/index.js';
 import { Draft } from './draft.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { type Image, openImage } from './image.js';
-import { checkTag, LATEST, tagFromTime } from './names.js';
-import { checkThreadNames } from './plan.js';
-import { openWritable, type WritableStore } from './store.js';
+import { startTake, type TakeWork } from './line.js';
+import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
+import { batchBytesFor, checkThreadNames } from './plan.js';
+import {
+  checkAsked,
+  DEFAULT_CLUSTER_SIZE,
+  DEFAULT_CODEC,
+  openWritable,
+  type WritableStore,
+} from './store.js';
 import type { TakeOptions, TakeResult } from './take-options.js';
 
 export const TAKE_STAGES = ['scan', 'dedup', 'pad', 'compress', 'write'] as const;
@@ -23,11 +30,14 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   checkThreadNames(options.threads, TAKE_STAGES);
   refuseSameFile(options.image, options.store);
   if (options.tag !== undefined) checkTag(undefined, options.tag);
+  checkAsked(options);
   const image = openImage(options.image, options.size);
+  const pools = new Pools();
   try {
+    startTake(pools, expectedWork(options, image));
     const target = await openWritable(options.store, options, options.ioLog);
     try {
-      return await takeInto(options, image, target, began);
+      return await takeInto({ options, image, target, pools, began });
     } catch (error) {
       if (target.created) fs.rmSync(options.store, { force: true });
       throw error;
@@ -35,44 +45,68 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
       target.store.file.close();
     }
   } finally {
+    await pools.close();
     image.close();
   }
 };
 
+/** What there will be to do, as far as it can be seen before the store is open. */
+const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
+  const { clusterSize = DEFAULT_CLUSTER_SIZE, compression = DEFAULT_CODEC, memory } = options;
+  const dependent = options.parent !== NONE && fs.existsSync(options.store);
+  const batchBytes = batchBytesFor(clusterSize, image.size, memory, dependent);
+  return {
+    dependent,
+    codec: compression,
+    seekable: image.seekable,
+    bytes: image.allocatedBytes,
+    batches: Math.ceil(image.size / batchBytes),
+    threads: options.threads,
+  };
+};
+
 /** Gives back what a failed take has used; failing at that must not hide why it failed. */
-const tidyUp = (job: Draft): void => {
+const tidyUp = (draft: Draft): void => {
   try {
-    job.abandon();
+    draft.abandon();
   } catch {
     // The store is whole as it is; the space is used again by the next take.
   }
 };
 
-const takeInto = async (
-  options: TakeOptions,
-  image: Image,
-  target: WritableStore,
-  began: number,
-): Promise<TakeResult> => {
+/** All that one take has open. */
+interface Job {
+  readonly options: TakeOptions;
+  readonly image: Image;
+  readonly target: WritableStore;
+  readonly pools: Pools;
+  /** When it began, by performance.now(). */
+  readonly began: number;
+}
+
+const takeInto = async ({ options, image, target, pools, began }: Job): Promise<TakeResult> => {
   const { store, facts } = target;
   checkLevel(facts.codec, options.level);
   checkActive(store);
   const tag = options.tag ?? tagFromTime(store, new Date());
   checkTag(store, tag);
   const parent = chooseParent(store, options.parent ?? LATEST);
-  const job = new Draft(options, image, target, parent);
+  const draft = new Draft(options, image, target, parent);
   const source = scanSource;
   const epoch = await source.begin(image, parent?.record.uuid);
   try {
-    const reports = await job.run(epoch);
+    const reports = await draft.run(epoch, pools);
+    // The threads end while the snapshot is committed.
+    const ending = pools.close();
     image.checkSize();
     if (options.signal?.aborted) throw abortFault(options.signal);
     const uuid = randomUUID();
-    const entry = await job.commit({ tag, uuid, source, epoch });
+    const entry = await draft.commit({ tag, uuid, source, epoch });
     await epoch.commit();
-    return job.result({ entry, uuid, elapsedMs: performance.now() - began, stages: reports });
+    await ending;
+    return draft.result({ entry, uuid, elapsedMs: performance.now() - began, stages: reports });
   } catch (error) {
-    tidyUp(job);
+    tidyUp(draft);
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   } finally {
     await epoch.dispose();

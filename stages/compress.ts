@@ -9,7 +9,7 @@ const open = async (options: CodecOptions, { clusterSize }: Desk): Promise<Stage
   return {
     batch(batch: Batch): void | Promise<void> {
       let at = 0;
-      for (let i = 0; i < batch.count; i += 1) {
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (batch.kinds[i] !== Kind.plain) continue;
         // The payload must be smaller than the cluster (qcow2's rule and the point of it all).
         const length = codec.encode(

@@ -7,8 +7,7 @@ import { type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 /** Only a batch with a payload has anything to decode. */
-export const hasPayload = (batch: Batch): boolean =>
-  batch.kinds.subarray(0, batch.count).includes(Kind.packed);
+export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);
 
 export interface DecodeOptions extends CodecOptions {
   /** How the store's digests are made; undefined when it has none. */

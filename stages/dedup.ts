@@ -1,34 +1,52 @@
 // dedup: drops the clusters that the parent has too, and recognises those that became zero.
 
-import { DIGEST_BYTES, isZeroDigest, sameDigest } from '../disk/index.js';
+import { DIGEST_BYTES, isZeroDigest } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
-/** A batch whose digests are all the parent's ends here, without a hop. */
-export const isUnchanged = (batch: Batch): boolean => {
-  const bytes = batch.count * DIGEST_BYTES;
-  return batch.digested && batch.digests.subarray(0, bytes).equals(batch.known.subarray(0, bytes));
-};
+/** True when clusters [from, to) have the parent's digests. */
+const sameDigests = (batch: Batch, from: number, to: number): boolean =>
+  batch.digests.compare(
+    batch.known,
+    from * DIGEST_BYTES,
+    to * DIGEST_BYTES,
+    from * DIGEST_BYTES,
+    to * DIGEST_BYTES,
+  ) === 0;
 
-const judge = (batch: Batch, i: number): number => {
-  const at = i * DIGEST_BYTES;
-  if (sameDigest(batch.digests, at, batch.known, at)) return Kind.same;
-  return isZeroDigest(batch.digests, at) ? Kind.zero : Kind.plain;
+/** A batch whose digests are all the parent's ends here, without a hop. */
+export const isUnchanged = (batch: Batch): boolean =>
+  batch.digested && sameDigests(batch, 0, batch.count);
+
+/** Judges clusters [from, to) by halving, since most are the parent's; returns how many are not. */
+const judge = (batch: Batch, from: number, to: number): number => {
+  if (from === to) return 0;
+  if (sameDigests(batch, from, to)) {
+    batch.kinds.fill(Kind.same, from, to);
+    return 0;
+  }
+  if (to - from === 1) {
+    batch.kinds[from] = isZeroDigest(batch.digests, from * DIGEST_BYTES) ? Kind.zero : Kind.plain;
+    return 1;
+  }
+  const middle = (from + to) >>> 1;
+  return judge(batch, from, middle) + judge(batch, middle, to);
 };
 
 const open = (options: DigestOptions, { clusterSize }: Desk): StageThread => {
   const fingerprint = openFingerprint(options, clusterSize);
+
+  const digest = (batch: Batch): void => {
+    for (let i = 0; i < batch.count; i += 1) {
+      fingerprint(batch.content(i), batch.digests, i * DIGEST_BYTES);
+    }
+    batch.digested = true;
+  };
+
   return {
     batch(batch) {
-      let live = 0;
-      for (let i = 0; i < batch.count; i += 1) {
-        if (!batch.digested) fingerprint(batch.content(i), batch.digests, i * DIGEST_BYTES);
-        const kind = judge(batch, i);
-        batch.kinds[i] = kind;
-        if (kind !== Kind.same) live += 1;
-      }
-      batch.digested = true;
-      batch.live = live;
+      if (!batch.digested) digest(batch);
+      batch.live = judge(batch, 0, batch.count);
     },
   };
 };

@@ -2,7 +2,7 @@
 // are loaded in the threads only.
 
 import type { FileSpec } from '../disk/index.js';
-import type { StageUse } from '../pipeline/index.js';
+import type { StagePlace, StageUse } from '../pipeline/index.js';
 import type { CodecOptions } from './codec/index.js';
 import { type DecodeOptions, hasPayload } from './decode.js';
 import { isUnchanged } from './dedup.js';
@@ -14,8 +14,6 @@ import { hasData } from './write.js';
 
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 
-const at = (name: string): string => new URL(`./${name}.js`, import.meta.url).href;
-
 /** The threads of a stage. */
 export interface Crew {
   readonly threads: number;
@@ -23,83 +21,59 @@ export interface Crew {
   readonly early: boolean;
 }
 
-export const scan = (options: ScanOptions, { threads, early }: Crew): StageUse => ({
-  name: 'scan',
-  module: at('scan'),
+/** The place of a built-in stage in a line. */
+export const place = (name: string, threads: number): StagePlace => ({
+  name,
+  module: new URL(`./${name}.js`, import.meta.url).href,
+  threads,
+});
+
+/** A built-in stage: on the main thread until threads pay. */
+const builtIn = (name: string, options: unknown, { threads, early }: Crew): StageUse => ({
+  ...place(name, threads),
   options,
-  threads: options.seekable ? threads : 1,
   early,
+  beginsHere: true,
+});
+
+export const scan = (options: ScanOptions, crew: Crew): StageUse => ({
+  ...builtIn('scan', options, crew),
   // A pipe may keep its reader waiting for ever.
   beginsHere: options.seekable,
 });
 
 export const dedup = (options: DigestOptions, crew: Crew): StageUse => ({
-  name: 'dedup',
-  module: at('dedup'),
-  options,
-  ...crew,
-  beginsHere: true,
+  ...builtIn('dedup', options, crew),
   ends: isUnchanged,
 });
 
 export const pad = (crew: Crew): StageUse => ({
-  name: 'pad',
-  module: at('pad'),
-  options: {},
-  ...crew,
-  beginsHere: true,
+  ...builtIn('pad', {}, crew),
   wants: needsPadding,
 });
 
 export const compress = (options: CodecOptions, crew: Crew): StageUse => ({
-  name: 'compress',
-  module: at('compress'),
-  options,
-  ...crew,
-  beginsHere: true,
+  ...builtIn('compress', options, crew),
   wants: hasData,
 });
 
 export const write = (store: FileSpec, crew: Crew): StageUse => ({
-  name: 'write',
-  module: at('write'),
-  options: store,
-  ...crew,
-  beginsHere: true,
+  ...builtIn('write', store, crew),
   wants: hasData,
 });
 
-export const fetch = (store: FileSpec, crew: Crew): StageUse => ({
-  name: 'fetch',
-  module: at('fetch'),
-  options: store,
-  ...crew,
-  beginsHere: true,
-});
+export const fetch = (store: FileSpec, crew: Crew): StageUse => builtIn('fetch', store, crew);
 
 export const decode = (options: DecodeOptions, crew: Crew): StageUse => ({
-  name: 'decode',
-  module: at('decode'),
-  options,
-  ...crew,
-  beginsHere: true,
+  ...builtIn('decode', options, crew),
   wants: hasPayload,
 });
 
 export const verify = (options: DigestOptions, crew: Crew): StageUse => ({
-  name: 'verify',
-  module: at('verify'),
-  options,
-  ...crew,
-  beginsHere: true,
+  ...builtIn('verify', options, crew),
   // What decode has digested and is as recorded needs no hop; everything else is looked at.
   wants: (batch) => !isUnchanged(batch),
 });
 
-export const deliver = (options: DeliverOptions, crew: Crew): StageUse => ({
-  name: 'deliver',
-  module: at('deliver'),
-  options,
-  ...crew,
-  beginsHere: true,
-});
+export const deliver = (options: DeliverOptions, crew: Crew): StageUse =>
+  builtIn('deliver', options, crew);

@@ -27,8 +27,8 @@ export interface ScanOptions {
   readonly dependent: boolean;
 }
 
-/** A piece that fits, with room to spare, in the second-level cache of one core. */
-const PIECE_BYTES = 256 * 1024;
+/** What one core's caches hold, and enough for the calls per piece not to count. */
+const PIECE_BYTES = 512 * 1024;
 
 /** How long one wait for a slow pipe lasts before cancellation is looked at, in milliseconds. */
 const PIPE_WAIT_MS = 100;
@@ -63,7 +63,8 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const { clusterSize } = desk;
   const file = attachFile({ path, fd });
   const fingerprint = openFingerprint(options.digests, clusterSize);
-  const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize)) * clusterSize;
+  /** Clusters of a piece. */
+  const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize));
 
   /** Reads image bytes from `offset` on; false when the run was cancelled meanwhile. */
   const fill = (into: Buffer, offset: number): boolean => {
@@ -78,27 +79,39 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     return true;
   };
 
-  /** Digests the clusters in `bytes`, which begin at byte `from` of the batch; true when one is new. */
-  const judge = (batch: Batch, from: number, bytes: Buffer): boolean => {
-    const first = (from / clusterSize) * DIGEST_BYTES;
-    let at = first;
-    for (let start = 0; start < bytes.length; start += clusterSize) {
-      fingerprint(bytes.subarray(start, start + clusterSize), batch.digests, at);
+  /**
+   * Digests clusters [first, end) of the batch, of which the content lies in the places of clusters
+   * [place, ...); true when one is not the parent's.
+   */
+  const judge = (batch: Batch, first: number, end: number, place: number): boolean => {
+    const { digests, known } = batch;
+    const from = first * DIGEST_BYTES;
+    let at = from;
+    for (let i = place; i < place + end - first; i += 1) {
+      fingerprint(batch.cluster(i), digests, at);
       at += DIGEST_BYTES;
     }
-    return !batch.digests.subarray(first, at).equals(batch.known.subarray(first, at));
+    const tail = batch.lengthOf(end - 1);
+    if (tail < clusterSize) {
+      const content = batch.cluster(place + end - 1 - first).subarray(0, tail);
+      fingerprint(content, digests, at - DIGEST_BYTES);
+    }
+    return !digests.subarray(from, at).equals(known.subarray(from, at));
   };
 
   return {
     batch(batch: Batch): void {
-      const end = batch.count * clusterSize;
+      const { count } = batch;
       // With a parent all pieces are read to where the last one belongs, so that this place stays cached.
-      const last = Math.max(0, end - step);
-      for (let from = 0, to = end % step || step; from < end; from = to, to += step) {
-        const at = dependent ? last : from;
-        const bytes = batch.data.subarray(at, at + Math.min(to, batch.length) - from);
+      const last = Math.max(0, count - step);
+      for (let first = 0, end = count % step || step; first < count; first = end, end += step) {
+        const place = dependent ? last : first;
+        const from = first * clusterSize;
+        const length = Math.min(end * clusterSize, batch.length) - from;
+        const at = place * clusterSize;
+        const bytes = batch.data.subarray(at, at + length);
         if (!fill(bytes, batch.offset + from)) return;
-        if (judge(batch, from, bytes) && at !== from) bytes.copy(batch.data, from);
+        if (judge(batch, first, end, place) && place !== first) bytes.copy(batch.data, from);
       }
       batch.digested = true;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

@@ -34,12 +34,7 @@ class Segment {
 }
 
 /** Only a batch with something to store goes through a thread. */
-export const hasData = (batch: Batch): boolean => {
-  for (let i = 0; i < batch.count; i += 1) {
-    if (batch.kinds[i] === Kind.plain || batch.kinds[i] === Kind.packed) return true;
-  }
-  return false;
-};
+export const hasData = (batch: Batch): boolean => batch.has(Kind.plain) || batch.has(Kind.packed);
 
 export default stage<FileSpec>({
   name: 'write',
@@ -50,7 +45,7 @@ export default stage<FileSpec>({
         const { clusterSize } = batch.layout;
         const plain = new Segment(file, batch.data);
         const packed = new Segment(file, batch.packed);
-        for (let i = 0; i < batch.count; i += 1) {
+        for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
           const place = batch.places[i] as number;
           if (batch.kinds[i] === Kind.plain) plain.add(i * clusterSize, clusterSize, place);
           else if (batch.kinds[i] === Kind.packed) {

@@ -22,10 +22,16 @@ export const LEVELS: Readonly<Record<PackedCodec | 'none', readonly [number, num
     none: undefined,
   };
 
+const LOAD: Readonly<Record<PackedCodec, () => Promise<{ readonly open: OpenCodec }>>> = {
+  zstd: () => import('./zstd.js'),
+  zlib: () => import('./zlib.js'),
+  lz4: () => import('./lz4.js'),
+};
+
 export const openCodec = async (
   { codec, level }: CodecOptions,
   clusterSize: number,
 ): Promise<Codec> => {
-  const module = (await import(`./${codec}.js`)) as { open: OpenCodec };
-  return module.open(clusterSize, level);
+  const { open } = await LOAD[codec]();
+  return open(clusterSize, level);
 };

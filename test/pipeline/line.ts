@@ -3,7 +3,7 @@
 
 import fs from 'node:fs';
 import type { Batch, SlabLayout, StageReport, StageUse, Step } from '../../pipeline/index.js';
-import { run, SlabPool } from '../../pipeline/index.js';
+import { Pools, run, SlabPool } from '../../pipeline/index.js';
 import { COUNTERS, type ProbeOptions } from './stages/probe.js';
 
 export const LAYOUT: SlabLayout = { clusterSize: 4096, clusters: 4, packedBytes: 0 };
@@ -68,12 +68,14 @@ export const runLine = async (line: {
       yield batch;
     }
   }
+  const pools = new Pools();
   let error: unknown;
   let reports: readonly StageReport[] = [];
   try {
     reports = await run({
       verb: 'test',
       slabs,
+      pools,
       source,
       steps: line.steps,
       sink: (batch) => {
@@ -86,6 +88,8 @@ export const runLine = async (line: {
     });
   } catch (thrown) {
     error = thrown;
+  } finally {
+    await pools.close();
   }
   return { arrived, yielded, mostLeased, slabs, error, reports };
 };

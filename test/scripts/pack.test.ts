@@ -58,7 +58,7 @@ try {
 
 t.test('the package works when installed elsewhere', async (t) => {
   const { project, files } = install(t);
-  t.ok(files.includes('dist/cli/main.js'), 'the command is in it');
+  t.ok(files.includes('dist/run/nvsnap.js'), 'the command is in it');
   t.ok(files.includes('README.md') && files.includes('LICENSE'), 'and what a reader needs');
   t.same(
     files.filter((path) => /^dist\/(test|bench|scripts)\//.test(path)),
@@ -73,7 +73,7 @@ t.test('the package works when installed elsewhere', async (t) => {
   t.equal(run(project, process.execPath, ['main.js']).trim(), 'tag-taken', 'the library runs');
   run(project, 'cmp', ['image', 'restored']);
 
-  const bin = join('node_modules', 'nvsnap', 'dist', 'cli', 'main.js');
+  const bin = join('node_modules', 'nvsnap', 'dist', 'run', 'nvsnap.js');
   const listed = JSON.parse(run(project, process.execPath, [bin, 'list', 'store.qcow2', '--json']));
   t.match(listed, [{ id: '1', tag: 'first', imageBytes: 300_000 }], 'the command runs');
 });

@@ -21,6 +21,10 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 /** The smallest command line: it says where it runs and what it was given. */
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
+/** What the bundle is made of, besides the command line. */
+const ROOMS = ['snapshot', 'pipeline', 'stages'];
+const DOORS = ['snapshot/index.ts', 'pipeline/index.ts', 'pipeline/worker.ts'];
+
 /**
  * A clone with one source file and borrowed packages. Its stamp says that they are installed, so
  * that no test installs anything.
@@ -28,19 +32,26 @@ const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2
 function makeClone(t: Test): string {
   const clone = realpathSync(mkdtempSync(join(tmpdir(), 'nvsnap-setup-')));
   t.teardown(() => rmSync(clone, { recursive: true }));
-  for (const folder of ['scripts', 'cli', 'node_modules/@types']) {
+  for (const folder of [...ROOMS, 'scripts', 'cli', 'node_modules/@types']) {
     mkdirSync(join(clone, folder), { recursive: true });
   }
-  for (const file of ['scripts/setup', 'scripts/nvsnap', 'package-lock.json', 'tsconfig.json']) {
+  for (const file of [
+    'scripts/setup',
+    'scripts/nvsnap',
+    'scripts/bundle.ts',
+    'package-lock.json',
+    'tsconfig.json',
+  ]) {
     copyFileSync(join(house, file), join(clone, file));
   }
-  for (const name of ['typescript', '@types/node']) {
+  for (const name of ['typescript', 'esbuild', '@esbuild', '@types/node']) {
     symlinkSync(join(house, 'node_modules', name), join(clone, 'node_modules', name));
   }
   const digest = createHash('sha256').update(readFileSync(join(clone, 'package-lock.json')));
   writeFileSync(join(clone, 'node_modules/.nvsnap-stamp'), `${digest.digest('hex')}\n`);
   writeFileSync(join(clone, 'package.json'), '{ "type": "module" }\n');
   writeFileSync(join(clone, 'cli/main.ts'), ECHO);
+  for (const file of DOORS) writeFileSync(join(clone, file), 'export {};\n');
   return clone;
 }
 

@@ -13,7 +13,7 @@ import { ownClusters } from '../tools/tables.js';
 
 const MiB = 2 ** 20;
 const CLUSTER = 65536;
-const CLI = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../../run/nvsnap.js', import.meta.url));
 
 t.setTimeout(240_000);
 

@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-/** The compiled command line. */
-export const MAIN = fileURLToPath(new URL('../../cli/main.js', import.meta.url));
+/** The command line as people run it. */
+export const MAIN = fileURLToPath(new URL('../../run/nvsnap.js', import.meta.url));
 
 /** How a process ended. */
 export interface Ended {

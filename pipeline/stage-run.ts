@@ -1,0 +1,86 @@
+// One stage in one run. Its threads are started at once when its work is sure to be large; otherwise a
+// stage that allows it begins on the main thread, and gets its threads when they begin to pay: when as much
+// time was spent there as starting them takes (docs/decisions/0008).
+
+import { setImmediate } from 'node:timers/promises';
+import { Fault, fault, reasonOf } from '../disk/index.js';
+import type { Pool } from './pool.js';
+import type { Pools } from './pools.js';
+import type { Batch } from './slab.js';
+import type { StageUse } from './stage.js';
+import { type StageReport, StageTally } from './tally.js';
+import { type Outcome, openStage, type ThreadSetup } from './thread.js';
+
+/** What starting a thread costs: 30 to 60 ms of a processor. */
+const START_MICROS = 40_000;
+
+export class StageRun {
+  readonly use: StageUse;
+  readonly #setup: ThreadSetup;
+  readonly #pools: Pools;
+  readonly #tally: StageTally;
+  #pool: Pool | undefined;
+  #here: ((batch: Batch) => Promise<Outcome>) | undefined;
+  /** Microseconds of work on the main thread. */
+  #micros = 0;
+  /** Where the last batch was that was with any thread. */
+  #lastOffset = 0;
+
+  constructor(use: StageUse, setup: Omit<ThreadSetup, 'options'>, pools: Pools) {
+    this.use = use;
+    this.#setup = { ...setup, options: use.options };
+    this.#pools = pools;
+    this.#tally = new StageTally(use.name);
+  }
+
+  /** What the stage has done in `elapsedMs` of the run. */
+  report(elapsedMs: number): StageReport {
+    return this.#tally.report(this.#pool?.threads ?? 0, elapsedMs);
+  }
+
+  #failure(offset: number, error: unknown): Fault {
+    const details = { stage: this.use.name, offset, reason: reasonOf(error) };
+    return fault('stage-failed', details, error);
+  }
+
+  /** Throws what a thread threw between its batches. */
+  check(): void {
+    const broken = this.#pool?.broken;
+    if (broken) throw this.#failure(this.#lastOffset, broken.error);
+  }
+
+  /** Starts the threads, if they are not started yet. */
+  prepare(): Pool {
+    this.#pool ??= this.#pools.start(this.use);
+    return this.#pool;
+  }
+
+  /** Does a batch on the main thread. */
+  async #runHere(batch: Batch): Promise<Outcome> {
+    this.#here ??= openStage(this.use.module, this.#setup);
+    const outcome = await this.#here(batch);
+    if ('micros' in outcome) this.#micros += outcome.micros;
+    // Signals and the other stages' threads get their turn between two batches.
+    await setImmediate();
+    return outcome;
+  }
+
+  async #runThere(batch: Batch): Promise<Outcome> {
+    try {
+      return await this.prepare().run(this.#setup, batch.slab);
+    } catch (error) {
+      throw this.#failure(batch.offset, error);
+    }
+  }
+
+  /** Runs the stage on one batch. */
+  async run(batch: Batch): Promise<void> {
+    this.check();
+    this.#tally.begin();
+    this.#lastOffset = batch.offset;
+    const here = this.use.beginsHere && this.#pool === undefined && this.#micros < START_MICROS;
+    const outcome = await (here ? this.#runHere(batch) : this.#runThere(batch));
+    if ('fault' in outcome) throw new Fault(outcome.fault, new Error(outcome.trace));
+    this.#tally.end(outcome.micros, batch.length);
+  }
+}
