@@ -1,7 +1,7 @@
 // The commands, their options and their help; what they do is in one file each.
 
 import { Command, CommanderError, Option } from 'commander';
-import { Fault, VERSION } from '../snapshot/index.js';
+import { Fault, type Pools, VERSION } from '../snapshot/index.js';
 import { parseMemory, parseNumber, parseSizeOption, parseThreads } from './parse.js';
 import { type CommonOptions, Screen } from './screen.js';
 
@@ -13,6 +13,8 @@ type Action = (
 ) => Promise<number>;
 
 let exitCode = 0;
+/** Threads that were started already. */
+let pools: Pools | undefined;
 
 const common = (command: Command): Command =>
   command
@@ -32,7 +34,7 @@ const act = (load: () => Promise<{ default: Action }>) =>
     const screen = new Screen(options);
     try {
       const { default: action } = await load();
-      exitCode = await action(this.args, options as Record<string, unknown>, screen);
+      exitCode = await action(this.args, { ...options, pools }, screen);
     } catch (error) {
       exitCode = screen.failure(error);
     }
@@ -136,8 +138,9 @@ const usageFault = (error: CommanderError): Fault => {
   });
 };
 
-/** Runs one command line; resolves to the exit code. */
-export const runCli = async (args: readonly string[]): Promise<number> => {
+/** Runs one command line, in threads of `warm` where it needs some; resolves to the exit code. */
+export const runCli = async (args: readonly string[], warm?: Pools): Promise<number> => {
+  pools = warm;
   const program = new Command('nvsnap')
     .description('Dependent snapshots of large NVDIMM images in standard qcow2 files.')
     .version(VERSION)

@@ -14,8 +14,6 @@ const load = createRequire(import.meta.url);
 const WORKER = new URL('./worker.js', import.meta.url).href;
 
 export class Pool {
-  /** URL of the stage's module. */
-  readonly module: string;
   readonly threads: number;
   readonly #piscina: Piscina;
   /** What the threads are to do now, and how many of them have not been told yet. */
@@ -23,9 +21,8 @@ export class Pool {
   #untold = 0;
   #broken: { readonly error: unknown } | undefined;
 
-  /** Starts the threads. */
-  constructor(module: string, threads: number) {
-    this.module = module;
+  /** Starts the threads. A stage whose module's URL is known already is loaded meanwhile. */
+  constructor(threads: number, module?: string) {
     this.threads = threads;
     const { Piscina } = load('piscina') as typeof import('piscina');
     this.#piscina = new Piscina({

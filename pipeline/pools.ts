@@ -1,26 +1,50 @@
-// The pools that a run takes its threads from. They outlive it: they may start before it, and serve the
+// The pools that runs take their threads from. They outlive a run: they may start before it, and serve the
 // next one.
 
 import { Pool } from './pool.js';
 import type { StagePlace } from './stage.js';
 
+interface Assigned {
+  readonly module: string;
+  readonly pool: Pool;
+}
+
 export class Pools {
-  readonly #pools = new Map<string, Pool>();
+  /** By the stage's name. */
+  readonly #pools = new Map<string, Assigned>();
+  /** Threads that no stage has yet. */
+  #spare: Pool | undefined;
   readonly #closing: Promise<void>[] = [];
+
+  /** Starts `spare` threads at once, for the first stage that wants exactly so many. */
+  constructor(spare = 0) {
+    this.#spare = spare > 0 ? new Pool(spare) : undefined;
+  }
 
   /** The pool of a stage, with exactly so many threads; starts it unless it runs. */
   start({ name, module, threads }: StagePlace): Pool {
-    const pool = this.#pools.get(name);
-    if (pool && pool.module === module && pool.threads === threads && !pool.broken) return pool;
-    if (pool) this.#closing.push(pool.close());
-    const fresh = new Pool(module, threads);
-    this.#pools.set(name, fresh);
-    return fresh;
+    const known = this.#pools.get(name);
+    if (known?.module === module && known.pool.threads === threads && !known.pool.broken) {
+      return known.pool;
+    }
+    if (known) this.#closing.push(known.pool.close());
+    const pool = this.#takeSpare(threads) ?? new Pool(threads, module);
+    this.#pools.set(name, { module, pool });
+    return pool;
+  }
+
+  #takeSpare(threads: number): Pool | undefined {
+    const spare = this.#spare;
+    if (spare?.threads !== threads) return undefined;
+    this.#spare = undefined;
+    return spare;
   }
 
   /** Ends all threads. No task may be running. */
   async close(): Promise<void> {
-    for (const pool of this.#pools.values()) this.#closing.push(pool.close());
+    if (this.#spare) this.#closing.push(this.#spare.close());
+    this.#spare = undefined;
+    for (const { pool } of this.#pools.values()) this.#closing.push(pool.close());
     this.#pools.clear();
     await Promise.all(this.#closing);
   }

@@ -179,6 +179,12 @@ export class Batch {
     return Math.min(this.layout.clusterSize, this.length - i * this.layout.clusterSize);
   }
 
+  /** True when clusters [from, to) have the digests that are known of them. */
+  isKnown(from: number, to: number): boolean {
+    const [start, end] = [from * DIGEST_BYTES, to * DIGEST_BYTES];
+    return this.digests.compare(this.known, start, end, start, end) === 0;
+  }
+
   /** The image bytes of cluster `i`: short only at the end of the image. */
   content(i: number): Buffer {
     const length = this.lengthOf(i);

@@ -11,8 +11,8 @@ import type { StageUse } from './stage.js';
 import { type StageReport, StageTally } from './tally.js';
 import { type Outcome, openStage, type ThreadSetup } from './thread.js';
 
-/** What starting a thread costs: 30 to 60 ms of a processor. */
-const START_MICROS = 40_000;
+/** What starting one thread costs: 30 to 60 ms of a processor. */
+const START_MICROS = 50_000;
 
 export class StageRun {
   readonly use: StageUse;
@@ -26,9 +26,9 @@ export class StageRun {
   /** Where the last batch was that was with any thread. */
   #lastOffset = 0;
 
-  constructor(use: StageUse, setup: Omit<ThreadSetup, 'options'>, pools: Pools) {
+  constructor(use: StageUse, setup: Omit<ThreadSetup, 'module' | 'options'>, pools: Pools) {
     this.use = use;
-    this.#setup = { ...setup, options: use.options };
+    this.#setup = { ...setup, module: use.module, options: use.options };
     this.#pools = pools;
     this.#tally = new StageTally(use.name);
   }
@@ -55,9 +55,15 @@ export class StageRun {
     return this.#pool;
   }
 
+  /** True while threads would cost more than they have to do, as far as is known. */
+  get #beginsHere(): boolean {
+    const { beginsHere, threads } = this.use;
+    return beginsHere === true && this.#pool === undefined && this.#micros < START_MICROS * threads;
+  }
+
   /** Does a batch on the main thread. */
   async #runHere(batch: Batch): Promise<Outcome> {
-    this.#here ??= openStage(this.use.module, this.#setup);
+    this.#here ??= openStage(this.#setup);
     const outcome = await this.#here(batch);
     if ('micros' in outcome) this.#micros += outcome.micros;
     // Signals and the other stages' threads get their turn between two batches.
@@ -78,8 +84,7 @@ export class StageRun {
     this.check();
     this.#tally.begin();
     this.#lastOffset = batch.offset;
-    const here = this.use.beginsHere && this.#pool === undefined && this.#micros < START_MICROS;
-    const outcome = await (here ? this.#runHere(batch) : this.#runThere(batch));
+    const outcome = await (this.#beginsHere ? this.#runHere(batch) : this.#runThere(batch));
     if ('fault' in outcome) throw new Fault(outcome.fault, new Error(outcome.trace));
     this.#tally.end(outcome.micros, batch.length);
   }

@@ -9,6 +9,8 @@ import type { Stage, StageThread } from './stage.js';
 export interface ThreadSetup {
   /** Which run this is for. */
   readonly run: number;
+  /** URL of the stage's module. */
+  readonly module: string;
   readonly layout: SlabLayout;
   readonly memory: readonly SharedBytes[];
   /** One Int32; not 0 means cancelled. */
@@ -29,12 +31,9 @@ export type Outcome = (
   | { readonly fault: FaultData; readonly trace: string }
 ) & { readonly opened?: boolean };
 
-const open = async (
-  url: string,
-  setup: ThreadSetup,
-): Promise<{ name: string; thread: StageThread }> => {
+const open = async (setup: ThreadSetup): Promise<{ name: string; thread: StageThread }> => {
   const flag = new Int32Array(setup.control);
-  const module = (await import(url)) as { default: Stage<unknown> };
+  const module = (await import(setup.module)) as { default: Stage<unknown> };
   const { name } = module.default;
   const thread = await module.default.open(setup.options, {
     clusterSize: setup.layout.clusterSize,
@@ -54,16 +53,13 @@ const failure = (error: unknown, stage: string, offset: number): Outcome => {
   };
 };
 
-/** Opens the stage at `url` in this thread; what it returns does one batch and never rejects. */
-export const openStage = (
-  url: string,
-  setup: ThreadSetup,
-): ((batch: Batch) => Promise<Outcome>) => {
+/** Opens a stage in this thread; what it returns does one batch and never rejects. */
+export const openStage = (setup: ThreadSetup): ((batch: Batch) => Promise<Outcome>) => {
   // A failure to open is told with each batch.
-  const opened = open(url, setup);
+  const opened = open(setup);
   opened.catch(() => {});
   return async (batch) => {
-    let name = url;
+    let name = setup.module;
     try {
       const { thread, name: own } = await opened;
       name = own;

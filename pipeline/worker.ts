@@ -1,13 +1,13 @@
-// What runs in every thread of every pool. The stage's module is loaded while the thread starts; what it is
-// opened with comes with a task, once per run.
+// What runs in every thread of every pool. What a run wants of it comes with the run's first tasks; where
+// the stage's module is known before, it is loaded while the thread starts.
 
 import { workerData } from 'node:worker_threads';
 import { Batch } from './slab.js';
 import { type Outcome, openStage, type Task } from './thread.js';
 
-const module = workerData as string;
-/** A failure to load is told when the stage is opened. */
-import(module).catch(() => {});
+const module = workerData as string | undefined;
+// A failure to load is told when the stage is opened.
+if (module !== undefined) import(module).catch(() => {});
 
 interface Open {
   readonly run: number;
@@ -23,7 +23,7 @@ const openFor = ({ run, setup }: Task): { readonly stage: Open; readonly opened:
   if (!setup) throw new Error('this thread was not told what to do');
   const { layout, memory } = setup;
   const batches = memory.map((slab, i) => new Batch(i, layout, slab));
-  open = { run, batches, perform: openStage(module, setup) };
+  open = { run, batches, perform: openStage(setup) };
   return { stage: open, opened: true };
 };
 

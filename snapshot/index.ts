@@ -3,6 +3,7 @@
 export { Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
   createEmitter,
+  Pools,
   type Progress,
   type RunEmitter,
   type RunEvents,

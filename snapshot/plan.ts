@@ -61,7 +61,7 @@ export const checkThreadNames = (asked: Threads | undefined, known: readonly str
   });
 };
 
-/** Bytes to read, or to encode or decode, in the 40 ms of a processor that starting a thread costs. */
+/** Bytes to read, or to encode or decode, in what starting a thread costs, about 50 ms of a processor. */
 const WORTH_THREADS_READING = 256 * MiB;
 const WORTH_THREADS_CODING = 32 * MiB;
 

@@ -28,6 +28,8 @@ export interface RestoreOptions {
   /** Replace an existing file, or write to a block device. */
   readonly force?: boolean | undefined;
   readonly threads?: Threads | undefined;
+  /** Threads that stay for the next one; left out: its own, which end with it. */
+  readonly pools?: Pools | undefined;
   /** Bytes for batches in flight. */
   readonly memory?: number | undefined;
   readonly events?: RunEmitter | undefined;
@@ -113,7 +115,7 @@ const pour = async (
   };
   const slabs = planSlabs(layout, steps, batches, options.memory);
   const map = new SnapshotMap(store, snapshot, size, digests);
-  const pools = new Pools();
+  const pools = options.pools ?? new Pools();
   try {
     const reports = await run({
       verb: 'restore',
@@ -128,7 +130,7 @@ const pour = async (
     });
     return { dataBytes: size - map.zeroBytes, verified, stages: reports };
   } finally {
-    await pools.close();
+    if (pools !== options.pools) await pools.close();
   }
 };
 

@@ -1,7 +1,7 @@
 // What a take is asked for, and what it says it did.
 
 import type { DigestAlgorithm } from '../disk/index.js';
-import type { RunEmitter, StageReport } from '../pipeline/index.js';
+import type { Pools, RunEmitter, StageReport } from '../pipeline/index.js';
 import type { CodecName } from '../qcow2/index.js';
 import type { Threads } from './plan.js';
 
@@ -23,6 +23,8 @@ export interface TakeOptions {
   /** The codec's own level. */
   readonly level?: number | undefined;
   readonly threads?: Threads | undefined;
+  /** Threads that stay for the next take; left out: its own, which end with it. */
+  readonly pools?: Pools | undefined;
   /** Bytes for batches in flight. */
   readonly memory?: number | undefined;
   /** Take even when nothing in the image looks like the parent's. */

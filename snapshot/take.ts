@@ -32,7 +32,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   if (options.tag !== undefined) checkTag(undefined, options.tag);
   checkAsked(options);
   const image = openImage(options.image, options.size);
-  const pools = new Pools();
+  const pools = options.pools ?? new Pools();
   try {
     startTake(pools, expectedWork(options, image));
     const target = await openWritable(options.store, options, options.ioLog);
@@ -45,7 +45,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
       target.store.file.close();
     }
   } finally {
-    await pools.close();
+    if (pools !== options.pools) await pools.close();
     image.close();
   }
 };
@@ -96,8 +96,8 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
   const epoch = await source.begin(image, parent?.record.uuid);
   try {
     const reports = await draft.run(epoch, pools);
-    // The threads end while the snapshot is committed.
-    const ending = pools.close();
+    // Threads that nobody else wants end while the snapshot is committed.
+    const ending = pools === options.pools ? undefined : pools.close();
     image.checkSize();
     if (options.signal?.aborted) throw abortFault(options.signal);
     const uuid = randomUUID();

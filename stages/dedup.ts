@@ -4,24 +4,14 @@ import { DIGEST_BYTES, isZeroDigest } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
-/** True when clusters [from, to) have the parent's digests. */
-const sameDigests = (batch: Batch, from: number, to: number): boolean =>
-  batch.digests.compare(
-    batch.known,
-    from * DIGEST_BYTES,
-    to * DIGEST_BYTES,
-    from * DIGEST_BYTES,
-    to * DIGEST_BYTES,
-  ) === 0;
-
 /** A batch whose digests are all the parent's ends here, without a hop. */
 export const isUnchanged = (batch: Batch): boolean =>
-  batch.digested && sameDigests(batch, 0, batch.count);
+  batch.digested && batch.isKnown(0, batch.count);
 
 /** Judges clusters [from, to) by halving, since most are the parent's; returns how many are not. */
 const judge = (batch: Batch, from: number, to: number): number => {
   if (from === to) return 0;
-  if (sameDigests(batch, from, to)) {
+  if (batch.isKnown(from, to)) {
     batch.kinds.fill(Kind.same, from, to);
     return 0;
   }

@@ -1,6 +1,6 @@
 // scan: reads a batch's part of the image, a piece at a time, and takes each piece's fingerprints before
 // the next one pushes it out of the processor's cache. Where there is a parent, a piece that is equal
-// to it never leaves that cache: only changed pieces are copied to where they belong.
+// to it never leaves that cache: only changed clusters are copied to where they belong.
 
 import fs from 'node:fs';
 import {
@@ -79,14 +79,10 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     return true;
   };
 
-  /**
-   * Digests clusters [first, end) of the batch, of which the content lies in the places of clusters
-   * [place, ...); true when one is not the parent's.
-   */
-  const judge = (batch: Batch, first: number, end: number, place: number): boolean => {
-    const { digests, known } = batch;
-    const from = first * DIGEST_BYTES;
-    let at = from;
+  /** Digests clusters [first, end) of the batch, of which the content lies where cluster `place` belongs. */
+  const digest = (batch: Batch, first: number, end: number, place: number): void => {
+    const { digests } = batch;
+    let at = first * DIGEST_BYTES;
     for (let i = place; i < place + end - first; i += 1) {
       fingerprint(batch.cluster(i), digests, at);
       at += DIGEST_BYTES;
@@ -96,7 +92,15 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
       const content = batch.cluster(place + end - 1 - first).subarray(0, tail);
       fingerprint(content, digests, at - DIGEST_BYTES);
     }
-    return !digests.subarray(from, at).equals(known.subarray(from, at));
+  };
+
+  /** Copies those of clusters [first, end) that are not the parent's from `place` to where they belong. */
+  const keep = (batch: Batch, first: number, end: number, place: number): void => {
+    if (batch.isKnown(first, end)) return;
+    for (let i = first; i < end; i += 1) {
+      if (batch.isKnown(i, i + 1)) continue;
+      batch.cluster(place + i - first).copy(batch.cluster(i));
+    }
   };
 
   return {
@@ -111,7 +115,8 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
         const at = place * clusterSize;
         const bytes = batch.data.subarray(at, at + length);
         if (!fill(bytes, batch.offset + from)) return;
-        if (judge(batch, first, end, place) && place !== first) bytes.copy(batch.data, from);
+        digest(batch, first, end, place);
+        if (place !== first) keep(batch, first, end, place);
       }
       batch.digested = true;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

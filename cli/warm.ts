@@ -1,0 +1,26 @@
+// Threads for a command that is sure to need some, started before anything else is loaded: a thread takes
+// about as long to start as this program, and there is a processor for each.
+
+import fs from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { MiB } from '../disk/index.js';
+import { Pools } from '../pipeline/index.js';
+
+const VERBS: ReadonlySet<string> = new Set(['take', 'restore']);
+
+/** With less than this to read, a command may end before its threads have started. */
+const WORTH_THREADS = 32 * MiB;
+
+const isLarge = (path: string): boolean => {
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  return stat?.isFile() === true && stat.blocks * 512 >= WORTH_THREADS;
+};
+
+/** Pools with as many threads as there are processors, if one of the words names a large file. */
+export const warmPools = ([verb = '', ...words]: readonly string[]): Pools | undefined => {
+  try {
+    return VERBS.has(verb) && words.some(isLarge) ? new Pools(availableParallelism()) : undefined;
+  } catch {
+    return undefined; // Whatever is wrong with a path, the command itself says it better.
+  }
+};
