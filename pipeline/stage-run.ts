@@ -14,6 +14,9 @@ import { type Outcome, openStage, type ThreadSetup } from './thread.js';
 /** What starting one thread costs: 30 to 60 ms of a processor. */
 const START_MICROS = 50_000;
 
+/** After so much work at a stretch, signals and the other stages' threads get their turn. */
+const TURN_MICROS = 3_000;
+
 export class StageRun {
   readonly use: StageUse;
   readonly #setup: ThreadSetup;
@@ -23,6 +26,8 @@ export class StageRun {
   #here: ((batch: Batch) => Promise<Outcome>) | undefined;
   /** Microseconds of work on the main thread. */
   #micros = 0;
+  /** Of these, since the event loop was last given its turn. */
+  #sinceTurn = 0;
   /** Where the last batch was that was with any thread. */
   #lastOffset = 0;
 
@@ -65,9 +70,14 @@ export class StageRun {
   async #runHere(batch: Batch): Promise<Outcome> {
     this.#here ??= openStage(this.#setup);
     const outcome = await this.#here(batch);
-    if ('micros' in outcome) this.#micros += outcome.micros;
-    // Signals and the other stages' threads get their turn between two batches.
-    await setImmediate();
+    if ('micros' in outcome) {
+      this.#micros += outcome.micros;
+      this.#sinceTurn += outcome.micros;
+    }
+    if (this.#sinceTurn >= TURN_MICROS) {
+      this.#sinceTurn = 0;
+      await setImmediate();
+    }
     return outcome;
   }
 

@@ -3,9 +3,17 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import koffi from 'koffi';
 import t from 'tap';
 import type { Extent } from '../../disk/extents.js';
-import { dataExtents, punchHole, seekEnd, waitReadable } from '../../disk/os.js';
+import {
+  allocatePages,
+  dataExtents,
+  PAGE_BYTES,
+  punchHole,
+  seekEnd,
+  waitReadable,
+} from '../../disk/os.js';
 import { tempDir } from '../tools/files.js';
 
 const BLOCK = 64 * 1024;
@@ -80,4 +88,13 @@ t.test('what cannot seek has no holes', async (t) => {
   t.teardown(() => fs.closeSync(fd));
   t.same([...dataExtents(fd, 100)], [{ start: 0, end: 100 }]);
   t.ok(waitReadable(fd, 1000), 'and its end is something to read');
+});
+
+t.test('shared pages begin on a boundary, and are zero and whole', async (t) => {
+  for (const bytes of [1, PAGE_BYTES, 3 * PAGE_BYTES + 1, 5_000_000]) {
+    const { memory, start } = allocatePages(bytes);
+    const view = new Uint8Array(memory, start, bytes);
+    t.equal(koffi.address(view) % BigInt(PAGE_BYTES), 0n);
+    t.ok(view.every((byte) => byte === 0));
+  }
 });

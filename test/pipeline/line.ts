@@ -50,6 +50,8 @@ export const runLine = async (line: {
   readonly signal?: AbortSignal;
   readonly sink?: (batch: Batch, index: number) => void;
   readonly onLease?: (index: number) => void;
+  /** Threads that stay; left out: the run's own. */
+  readonly pools?: Pools;
   /** Bytes missing from the last batch. */
   readonly short?: number;
 }): Promise<Outcome> => {
@@ -68,7 +70,7 @@ export const runLine = async (line: {
       yield batch;
     }
   }
-  const pools = new Pools();
+  const pools = line.pools ?? new Pools();
   let error: unknown;
   let reports: readonly StageReport[] = [];
   try {
@@ -89,7 +91,7 @@ export const runLine = async (line: {
   } catch (thrown) {
     error = thrown;
   } finally {
-    await pools.close();
+    if (pools !== line.pools) await pools.close();
   }
   return { arrived, yielded, mostLeased, slabs, error, reports };
 };

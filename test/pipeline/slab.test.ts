@@ -1,5 +1,7 @@
 // Slabs: a batch is the same from every thread that looks at it, and a lease is never given twice.
 
+import fc from 'fast-check';
+import koffi from 'koffi';
 import t from 'tap';
 import { allocateSlab, Batch, Kind, SlabPool, slabBytes } from '../../pipeline/slab.js';
 
@@ -47,6 +49,47 @@ t.test('a batch begins with plain clusters and can be cut', async (t) => {
   batch.begin(0, 700);
   batch.shorten(2);
   t.equal(batch.length, 700, 'never longer than it was');
+});
+
+t.test('clusters lie on page boundaries of the machine', async (t) => {
+  const layout = { clusterSize: 4096, clusters: 3, packedBytes: 5000 };
+  for (let i = 0; i < 5; i += 1) {
+    const { data, packed } = new Batch(i, layout, allocateSlab(layout));
+    t.equal(koffi.address(data) % 4096n, 0n);
+    t.equal(koffi.address(packed) % 4096n, 0n);
+  }
+});
+
+t.test('live clusters are found, whatever else the slab holds', async (t) => {
+  const layout = { clusterSize: 512, clusters: 40, packedBytes: 0 };
+  const batch = new Batch(0, layout, allocateSlab(layout));
+  const kind = fc.constantFrom(...Object.values(Kind));
+  fc.assert(
+    fc.property(fc.array(kind, { minLength: 1, maxLength: 40 }), kind, (kinds, beyond) => {
+      batch.begin(0, kinds.length * 512);
+      batch.kinds.fill(beyond);
+      batch.kinds.set(kinds);
+      const found: number[] = [];
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) found.push(i);
+      const live = kinds.flatMap((kind, i) => (kind === Kind.same ? [] : [i]));
+      return (
+        found.join() === live.join() &&
+        Object.values(Kind).every((kind) => batch.has(kind) === kinds.includes(kind))
+      );
+    }),
+  );
+  t.pass('for every line of kinds');
+});
+
+t.test('digests are known when all of them are equal', async (t) => {
+  const batch = new Batch(0, LAYOUT, allocateSlab(LAYOUT));
+  batch.digests.fill(7);
+  batch.known.fill(7);
+  t.ok(batch.isKnown(0, 5));
+  batch.known[2 * 16 + 15] = 8;
+  t.notOk(batch.isKnown(0, 5));
+  t.ok(batch.isKnown(0, 2) && batch.isKnown(3, 5) && batch.isKnown(2, 2));
+  t.notOk(batch.isKnown(2, 3));
 });
 
 t.test('a lease waits for a slab to come back, first come first served', async (t) => {
