@@ -12,6 +12,15 @@ type Action = (
   screen: Screen,
 ) => Promise<number>;
 
+const KEEP_OPTIONS = [
+  ['last', 'the last N'],
+  ['hourly', 'one of each of the last N hours'],
+  ['daily', 'one of each of the last N days'],
+  ['weekly', 'one of each of the last N weeks (ISO 8601)'],
+  ['monthly', 'one of each of the last N months'],
+  ['yearly', 'one of each of the last N years'],
+] as const;
+
 let exitCode = 0;
 /** Threads that were started already. */
 let pools: Pools | undefined;
@@ -125,6 +134,44 @@ const addReaders = (program: Command): void => {
     .action(act(() => import('./check.js')));
 };
 
+const addRemovers = (program: Command): void => {
+  const noPunch = '--no-punch';
+  const why = 'leave freed space in the file, for later takes';
+  common(program.command('remove <store> <snapshots...>'))
+    .summary('remove snapshots')
+    .description(
+      'Removes each SNAPSHOT (a tag, #id, uuid prefix or "latest") from STORE. All others stay as they are,\n' +
+        'also those that were taken on top of it.',
+    )
+    .option(noPunch, why)
+    .addHelpText(
+      'after',
+      "\nExamples:\n  nvsnap remove vm.qcow2 monday\n  nvsnap remove vm.qcow2 '#3' '#4'",
+    )
+    .action(act(() => import('./remove.js')));
+  const prune = common(program.command('prune <store>'))
+    .summary('remove snapshots by age')
+    .description(
+      'Removes the snapshots of STORE that no rule keeps. A rule keeps the newest snapshot of each of the last\n' +
+        'N hours, days, weeks, months or years that have one, in local time; --keep-last the last N.',
+    );
+  for (const [rule, what] of KEEP_OPTIONS) {
+    const option = `--keep-${rule}`;
+    prune.option(`${option} <n>`, what, parseNumber(option));
+  }
+  prune
+    .option('--dry-run', 'only say what would be removed')
+    .option(noPunch, why)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap prune vm.qcow2 --keep-last 5
+  nvsnap prune vm.qcow2 --keep-hourly 24 --keep-daily 7 --keep-weekly 4 --dry-run`,
+    )
+    .action(act(() => import('./prune.js')));
+};
+
 /** What commander found wrong with the words of a call, in our words. */
 const usageFault = (error: CommanderError): Fault => {
   const problem = error.message
@@ -151,6 +198,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addTake(program);
   addRestore(program);
   addReaders(program);
+  addRemovers(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
     if (args.length === 0) {

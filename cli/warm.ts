@@ -3,7 +3,7 @@
 
 import fs from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { MiB } from '../disk/index.js';
+import { BLOCK_BYTES, MiB } from '../disk/index.js';
 import { Pools } from '../pipeline/index.js';
 
 const VERBS: ReadonlySet<string> = new Set(['take', 'restore']);
@@ -13,7 +13,7 @@ const WORTH_THREADS = 32 * MiB;
 
 const isLarge = (path: string): boolean => {
   const stat = fs.statSync(path, { throwIfNoEntry: false });
-  return stat?.isFile() === true && stat.blocks * 512 >= WORTH_THREADS;
+  return stat?.isFile() === true && stat.blocks * BLOCK_BYTES >= WORTH_THREADS;
 };
 
 /** Pools with as many threads as there are processors, if one of the words names a large file. */

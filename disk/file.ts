@@ -1,12 +1,16 @@
 // The small door through which all store I/O goes. A test opens it with a log, and then every write,
 // truncate and sync (of every thread) is recorded in order: enough to replay a power cut at any point.
 //
-// Log record: 1 byte kind ('W' write, 'T' truncate, 'S' sync), 8 bytes position (LE), 4 bytes length
-// (LE), then the written bytes. A write is logged before it is done, a sync after it is done: so a
+// Log record: 1 byte kind ('W' write, 'P' punch, 'T' truncate, 'S' sync), 8 bytes position (LE), 4 bytes
+// length (LE), then the written bytes. A write is logged before it is done, a sync after it is done: so a
 // write logged before a sync record is durable only if it was awaited before that sync began.
 
 import fs from 'node:fs';
 import { ioFault } from './faults.js';
+import { punchHole } from './os.js';
+
+/** The unit of a file's block count, whatever the file system's own (stat(2)). */
+export const BLOCK_BYTES = 512;
 
 /** What a thread needs to use a file that another thread opened; plain data. */
 export interface FileSpec {
@@ -21,12 +25,16 @@ export interface File {
   readonly spec: FileSpec;
   /** Length in bytes. */
   size(): number;
+  /** Bytes on disk. */
+  allocated(): number;
   /** Reads until `into` is full or the file ends; returns the bytes read. */
   read(into: Uint8Array, position: number): number;
   /** Writes all of `from`. */
   write(from: Uint8Array, position: number): void;
   /** Sets the length; growth reads as zeros. */
   truncate(length: number): void;
+  /** Gives `length` bytes (below 4 GiB) back to the file system; they read as zeros. False if not possible. */
+  punch(position: number, length: number): boolean;
   /** Resolves when everything written before the call is durable (fdatasync). */
   sync(): Promise<void>;
   close(): void;
@@ -45,6 +53,10 @@ class PlainFile implements File {
 
   size(): number {
     return fs.fstatSync(this.spec.fd).size;
+  }
+
+  allocated(): number {
+    return fs.fstatSync(this.spec.fd).blocks * BLOCK_BYTES;
   }
 
   read(into: Uint8Array, position: number): number {
@@ -80,6 +92,10 @@ class PlainFile implements File {
     }
   }
 
+  punch(position: number, length: number): boolean {
+    return punchHole(this.spec.fd, { start: position, end: position + length });
+  }
+
   sync(): Promise<void> {
     return new Promise((resolve, reject) => {
       fs.fdatasync(this.spec.fd, (error) =>
@@ -94,7 +110,7 @@ class PlainFile implements File {
   }
 }
 
-export type LogKind = 'W' | 'T' | 'S';
+export type LogKind = 'W' | 'P' | 'T' | 'S';
 const LOG_HEADER_BYTES = 13;
 
 class LoggedFile extends PlainFile {
@@ -117,6 +133,11 @@ class LoggedFile extends PlainFile {
     super.truncate(length);
   }
 
+  override punch(position: number, length: number): boolean {
+    this.#log('P', position, length);
+    return super.punch(position, length);
+  }
+
   override async sync(): Promise<void> {
     await super.sync();
     this.#log('S', 0, 0);
@@ -129,7 +150,7 @@ export type LogEntry =
   | { readonly kind: 'truncate'; readonly length: number }
   | { readonly kind: 'sync' };
 
-/** Parses the log that a logged file wrote. */
+/** Parses the log that a logged file wrote; a punch is a write of zeros. */
 export function* readLog(log: Buffer): Generator<LogEntry> {
   let at = 0;
   while (at < log.length) {
@@ -137,6 +158,10 @@ export function* readLog(log: Buffer): Generator<LogEntry> {
     const position = Number(log.readBigUInt64LE(at + 1));
     const length = log.readUInt32LE(at + 9);
     at += LOG_HEADER_BYTES;
+    if (kind === 'P') {
+      yield { kind: 'write', position, data: Buffer.alloc(length) };
+      continue;
+    }
     if (kind === 'W') yield { kind: 'write', position, data: log.subarray(at, at + length) };
     else if (kind === 'T') yield { kind: 'truncate', length: position };
     else yield { kind: 'sync' };

@@ -144,6 +144,18 @@ export class Refcounts {
     this.#changed = changed;
   }
 
+  /** Runs of clusters below `end` that nothing refers to, in order. */
+  *unused(): Generator<Run> {
+    const counts = this.#counts.subarray(0, this.#end);
+    let first = counts.indexOf(0);
+    while (first >= 0) {
+      let end = first + 1;
+      while (end < counts.length && counts[end] === 0) end += 1;
+      yield { first, count: end - first };
+      first = counts.indexOf(0, end);
+    }
+  }
+
   /** Adds to a cluster's refcount; a count below zero or over 32 bits means damage, not a choice. */
   bump(cluster: number, delta: number): void {
     const count = this.get(cluster) + delta;

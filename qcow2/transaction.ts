@@ -27,6 +27,9 @@ export interface NextSnapshot extends Snapshot {
   readonly l1?: Table;
 }
 
+/** What is punched at once: the length of one such call is logged in 32 bits. */
+const MAX_PUNCH_BYTES = 2 ** 30;
+
 export class Transaction implements TableSink {
   readonly #store: Store;
   readonly refcounts: Refcounts;
@@ -138,6 +141,29 @@ export class Transaction implements TableSink {
       0,
     );
     await this.#store.file.sync();
+  }
+
+  /**
+   * After `publish`: cuts off what nothing refers to at the end of the file, and with `punch` gives all
+   * other such clusters back to the file system. A reader of a snapshot that was removed meanwhile finds
+   * zeros there, and its digests say so.
+   */
+  reclaim(punch: boolean): void {
+    const { file, geometry } = this.#store;
+    const { clusterSize } = geometry;
+    for (const { first, count } of this.refcounts.unused()) {
+      if (first + count === this.refcounts.end) file.truncate(first * clusterSize);
+      else if (punch && !this.#punchRun(first * clusterSize, count * clusterSize)) return;
+    }
+  }
+
+  /** Punches a run in pieces; false where the file system cannot. */
+  #punchRun(offset: number, length: number): boolean {
+    for (let at = 0; at < length; at += MAX_PUNCH_BYTES) {
+      const piece = Math.min(MAX_PUNCH_BYTES, length - at);
+      if (!this.#store.file.punch(offset + at, piece)) return false;
+    }
+    return true;
   }
 
   /** Undoes the growth of a change that failed before it published: the old store ends earlier. */

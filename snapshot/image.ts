@@ -1,12 +1,17 @@
 // The image to be snapshotted: a regular file, a block device, or standard input.
 
 import fs from 'node:fs';
-import { dataExtents, type Extent, errnoOf, fault, reasonOf, seekEnd } from '../disk/index.js';
+import {
+  BLOCK_BYTES,
+  dataExtents,
+  type Extent,
+  errnoOf,
+  fault,
+  reasonOf,
+  seekEnd,
+} from '../disk/index.js';
 
 export const STDIN = '-';
-
-/** The unit of a file's block count, whatever the file system's own (stat(2)). */
-const BLOCK_BYTES = 512;
 
 /** tmpfs, as statfs(2) names it. */
 const TMPFS = 0x01021994;

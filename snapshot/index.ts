@@ -18,6 +18,9 @@ export type {
 } from '../qcow2/index.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
+export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
+export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
+export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export { take } from './take.js';
 export type { TakeOptions, TakeResult } from './take-options.js';

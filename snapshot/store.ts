@@ -83,16 +83,24 @@ export const openWritable = async (
   asked: StoreSettings,
   log?: string,
 ): Promise<WritableStore> => {
-  const created = !fs.existsSync(path);
-  if (!created && !fs.statSync(path).isFile()) {
+  if (fs.existsSync(path)) return openExisting(path, asked, log);
+  return { ...lockStore(await makeStore(path, asked, log), asked), created: true };
+};
+
+/** Opens a store that must exist for writing, as its only writer. */
+export const openExisting = (path: string, asked: StoreSettings, log?: string): WritableStore => {
+  if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });
   }
-  const first = created ? await makeStore(path, asked, log) : Store.open(path, 'r+', log);
+  return { ...lockStore(Store.open(path, 'r+', log), asked), created: false };
+};
+
+const lockStore = (first: Store, asked: StoreSettings): { store: Store; facts: StoreFacts } => {
   try {
-    lockWriter(path, first.file.spec.fd);
+    lockWriter(first.path, first.file.spec.fd);
     // The tables may have changed between opening and locking; from here on they cannot.
     const store = Store.attach(first.file);
-    return { store, facts: writableFacts(store, asked), created };
+    return { store, facts: writableFacts(store, asked) };
   } catch (error) {
     first.file.close();
     throw error;

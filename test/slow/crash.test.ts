@@ -1,9 +1,19 @@
-// Every state that a power cut in the middle of a take may leave, each shown to qemu-img check, listed,
+// Every state that a power cut in the middle of a take or a removal may leave, each shown to qemu-img check, listed,
 // and restored in full. The slice takes a part of them, evenly spread.
 
+import fs from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { KiB, MiB } from '../../disk/index.js';
-import { crashesOf, judge, PLAIN_4K, type StoreKind, ZSTD_64K } from '../tools/crashes.js';
+import {
+  type Crash,
+  crashesOf,
+  judge,
+  PLAIN_4K,
+  removalsOf,
+  type StoreKind,
+  ZSTD_64K,
+} from '../tools/crashes.js';
 import { tempDir } from '../tools/files.js';
 
 const FULL = process.env.NVSNAP_SLOW === 'full';
@@ -33,9 +43,17 @@ const KINDS: readonly StoreKind[] = [
   },
 ];
 
+/** Takes and removals, one after another. */
+async function* changesOf(folder: string, kind: StoreKind): AsyncGenerator<Crash> {
+  yield* crashesOf(folder, kind, SEED);
+  const beside = join(folder, 'removals');
+  fs.mkdirSync(beside);
+  yield* removalsOf(beside, kind, SEED);
+}
+
 for (const kind of KINDS) {
   t.test(`every state of every cut: ${kind.name}`, async (t) => {
-    for await (const crash of crashesOf(tempDir(t), kind, SEED)) {
+    for await (const crash of changesOf(tempDir(t), kind)) {
       let asked = 0;
       const verdict = await judge(crash, {
         seed: SEED,

@@ -8,7 +8,15 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type LogEntry, MiB } from '../../disk/index.js';
 import { restore, take } from '../../snapshot/index.js';
-import { type Crash, crashesOf, judge, PLAIN_4K, publishAt, ZSTD_64K } from '../tools/crashes.js';
+import {
+  type Crash,
+  crashesOf,
+  judge,
+  PLAIN_4K,
+  publishAt,
+  removalsOf,
+  ZSTD_64K,
+} from '../tools/crashes.js';
 import { Random, sameFile, tempDir } from '../tools/files.js';
 import { PowerCuts } from '../tools/powercut.js';
 import { checkClean } from '../tools/qemu.js';
@@ -60,6 +68,20 @@ for (const kind of [PLAIN_4K, ZSTD_64K]) {
         `${crash.name}: ${crash.log.length} entries, ${verdict.states} states, ${verdict.judged} of them ` +
           `checked by qemu-img, ${verdict.restored} snapshots restored, ${verdict.converted} converted`,
       );
+    }
+  });
+}
+
+for (const kind of [PLAIN_4K, ZSTD_64K]) {
+  t.test(`a power cut in a removal leaves it done or not begun: ${kind.name}`, async (t) => {
+    for await (const crash of removalsOf(tempDir(t), kind, SEED)) {
+      const publish = publishAt(crash.log);
+      t.equal(crash.log[publish - 1]?.kind, 'sync', 'a sync before the header');
+      t.equal(crash.log[publish + 1]?.kind, 'sync', 'and one before space is given back');
+      const ask = (_: number, n: number, special: boolean): boolean => special && n < ASKED;
+      const verdict = await judge(crash, { seed: SEED, perCut: PER_CUT, ask });
+      t.ok(verdict.states >= PER_CUT * crash.log.length && verdict.judged >= 4);
+      t.comment(`${crash.name}: ${crash.log.length} entries, ${verdict.states} states`);
     }
   });
 }

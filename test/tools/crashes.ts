@@ -1,4 +1,4 @@
-// Takes whose every I/O is logged, and the judgement of what a power cut in each of them leaves: the
+// Changes whose every I/O is logged, and the judgement of what a power cut in each of them leaves: the
 // old store or the new one, never a third.
 
 import { randomBytes as randomSeed, randomUUID } from 'node:crypto';
@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { KiB, type LogEntry, MiB, readLog } from '../../disk/index.js';
 import { createStore } from '../../qcow2/index.js';
-import { type CodecName, list, restore, take } from '../../snapshot/index.js';
+import { type CodecName, list, remove, restore, take } from '../../snapshot/index.js';
 import { copyState, firstDifference, Random } from './files.js';
 import { Generation, PowerCuts } from './powercut.js';
 import { check, convertSnapshot, qemuImg } from './qemu.js';
@@ -39,11 +39,11 @@ export const ZSTD_64K: StoreKind = {
   grownBytes: 520 * MiB,
 };
 
-/** One take, logged. */
+/** One change, logged. */
 export interface Crash {
   readonly name: string;
   readonly folder: string;
-  /** The image as the take saw it; only until the next crash is made. */
+  /** The image as a take saw it; only until the next crash is made. */
   readonly image: string;
   readonly kind: StoreKind;
   readonly base: Generation;
@@ -126,11 +126,27 @@ export class Workshop {
   }
 
   /** Takes a snapshot and keeps what is needed to replay it. */
-  async logged(name: string, tag: string): Promise<Crash> {
-    const ioLog = join(this.folder, `log-${tag}`);
+  logged(name: string, tag: string): Promise<Crash> {
+    return this.#logged(name, tag, (ioLog) => this.take(tag, ioLog));
+  }
+
+  /** Removes snapshots, likewise. */
+  loggedRemoval(name: string, snapshots: readonly string[]): Promise<Crash> {
+    const store = this.#store;
+    return this.#logged(name, snapshots.join(), async (ioLog) => {
+      await remove({ store, snapshots, ioLog });
+    });
+  }
+
+  async #logged(
+    name: string,
+    key: string,
+    change: (ioLog: string) => Promise<void>,
+  ): Promise<Crash> {
+    const ioLog = join(this.folder, `log-${key}`);
     const before = fs.readFileSync(this.#store);
     const oldTags = await tagsOf(this.#store);
-    await this.take(tag, ioLog);
+    await change(ioLog);
     return {
       name: `${name}, ${this.kind.name}`,
       folder: this.folder,
@@ -140,7 +156,7 @@ export class Workshop {
       result: new Generation(fs.readFileSync(this.#store)),
       log: [...readLog(fs.readFileSync(ioLog))],
       oldTags,
-      newTags: [...oldTags, tag],
+      newTags: await tagsOf(this.#store),
       images: this.#images,
     };
   }
@@ -165,6 +181,22 @@ export async function* crashesOf(
   yield await workshop.logged('a take into freed clusters', 'four');
   workshop.grow();
   yield await workshop.logged('a take of a grown image', 'five');
+}
+
+/** The removals that are cut: of the oldest, of the newest, and of all that is left. */
+export async function* removalsOf(
+  folder: string,
+  kind: StoreKind,
+  seed: number,
+): AsyncGenerator<Crash> {
+  const workshop = new Workshop(folder, kind, seed);
+  for (const tag of ['one', 'two', 'three', 'four']) {
+    await workshop.take(tag);
+    workshop.change(0.2);
+  }
+  yield await workshop.loggedRemoval('removal of the oldest', ['one']);
+  yield await workshop.loggedRemoval('removal of the newest', ['four']);
+  yield await workshop.loggedRemoval('removal of all', ['two', 'three']);
 }
 
 const tagsOf = async (store: string): Promise<string[]> =>

@@ -39,6 +39,7 @@ export class Judge {
   readonly states: State[];
   readonly #folder: string;
   readonly #readers: readonly Reader[];
+  #copies = 0;
 
   /** Keeps its copies in a new folder inside `folder`; may begin with states another judge keeps. */
   constructor(
@@ -55,11 +56,18 @@ export class Judge {
 
   /** Remembers the image as it is now as what snapshot `tag` must give back. */
   remember(image: string, tag: string): State {
-    const copy = join(this.#folder, `state-${this.states.length}`);
+    const copy = join(this.#folder, `state-${this.#copies}`);
     copyState(image, copy);
+    this.#copies += 1;
     const state = { tag, bytes: fs.statSync(copy).size, sha256: sha256File(copy), copy };
     this.states.push(state);
     return state;
+  }
+
+  /** The snapshot is gone: nothing is expected of it any more. */
+  forget(tag: string): void {
+    const at = this.states.findIndex((state) => state.tag === tag);
+    for (const { copy } of at < 0 ? [] : this.states.splice(at, 1)) fs.rmSync(copy);
   }
 
   /** Asserts that the store is clean and that all states so far come back. */
