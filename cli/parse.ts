@@ -24,6 +24,16 @@ export const parseMemory = (text: string): number => {
   });
 };
 
+/** A share in percent, as 5 or 0.5. */
+export const parsePercent = (text: string): number => {
+  const percent = Number(text);
+  if (/^\d+(\.\d+)?$/.test(text) && percent > 0 && percent <= 100) return percent;
+  throw fault('usage', {
+    problem: `${JSON.stringify(text)} is not a share in percent.`,
+    advice: 'Give more than 0 and at most 100.',
+  });
+};
+
 export const parseNumber =
   (option: string) =>
   (text: string): number => {

@@ -2,7 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
-import { parseMemory, parseNumber, parseSizeOption, parseThreads } from './parse.js';
+import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
 import { type CommonOptions, Screen } from './screen.js';
 
 /** A command's work: the exit code, or a fault. */
@@ -134,6 +134,23 @@ const addReaders = (program: Command): void => {
     .action(act(() => import('./check.js')));
 };
 
+const addVerify = (program: Command): void => {
+  common(program.command('verify <store> [snapshots...]'))
+    .summary('read and verify stored data')
+    .description(
+      'Reads every stored cluster of the SNAPSHOTs of STORE (default: all) once, however many share it, and\n' +
+        'holds it against its digest. Exit code 3 when damage is found.',
+    )
+    .option('--sample <percent>', 'read so many percent of the clusters, at random', parsePercent)
+    .option('--threads <n>', 'threads per stage, or as decode=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  nvsnap verify vm.qcow2\n  nvsnap verify vm.qcow2 latest --sample 5',
+    )
+    .action(act(() => import('./verify.js')));
+};
+
 const addRemovers = (program: Command): void => {
   const noPunch = '--no-punch';
   const why = 'leave freed space in the file, for later takes';
@@ -198,6 +215,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addTake(program);
   addRestore(program);
   addReaders(program);
+  addVerify(program);
   addRemovers(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {

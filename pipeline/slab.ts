@@ -24,9 +24,11 @@ export const Kind = {
   same: 3,
   /** To be stored, and already stored for an earlier cluster: it will refer to that one's place. */
   twin: 4,
+  /** What is stored for it is not what was taken. */
+  damaged: 5,
 } as const;
 
-const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin];
+const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin, Kind.damaged];
 
 /** The sizes of a slab; plain data, equal in every thread. */
 export interface SlabLayout {

@@ -24,4 +24,5 @@ export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } f
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export { take } from './take.js';
 export type { TakeOptions, TakeResult } from './take-options.js';
+export { type Damage, type VerifyOptions, type VerifyResult, verify } from './verify.js';
 export { VERSION } from './version.js';

@@ -164,7 +164,7 @@ export class SnapshotMap {
 }
 
 /** Lays payloads out in a slab so that neighbours in the store are neighbours there. */
-class PayloadSpace {
+export class PayloadSpace {
   readonly #capacity: number;
   #used = 0;
   /** Host byte offset minus slab offset of the piece at hand. */

@@ -12,6 +12,8 @@ export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);
 export interface DecodeOptions extends CodecOptions {
   /** How the store's digests are made; undefined when it has none. */
   readonly digests?: DigestOptions | undefined;
+  /** True to mark what cannot be decoded as damaged and go on, false to fail. */
+  readonly tolerant?: boolean | undefined;
 }
 
 const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<StageThread> => {
@@ -31,6 +33,10 @@ const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<Stag
     try {
       codec.decode(payload, batch.cluster(i));
     } catch (error) {
+      if (options.tolerant) {
+        batch.kinds[i] = Kind.damaged;
+        return;
+      }
       throw fault('payload-damaged', {
         offset: batch.offset + i * clusterSize,
         codec: options.codec,
@@ -40,7 +46,7 @@ const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<Stag
   };
   return {
     batch(batch: Batch): void | Promise<void> {
-      for (let i = 0; i < batch.count; i += 1) {
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (batch.kinds[i] === Kind.packed) decode(batch, i);
         digest(batch, i);
       }

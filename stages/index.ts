@@ -10,6 +10,7 @@ import type { DeliverOptions } from './deliver.js';
 import type { DigestOptions } from './fingerprint.js';
 import { needsPadding } from './pad.js';
 import type { ScanOptions } from './scan.js';
+import type { VerifyOptions } from './verify.js';
 import { hasData } from './write.js';
 
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
@@ -69,7 +70,7 @@ export const decode = (options: DecodeOptions, crew: Crew): StageUse => ({
   wants: hasPayload,
 });
 
-export const verify = (options: DigestOptions, crew: Crew): StageUse => ({
+export const verify = (options: VerifyOptions, crew: Crew): StageUse => ({
   ...builtIn('verify', options, crew),
   // What decode has digested and is as recorded needs no hop; everything else is looked at.
   wants: (batch) => !isUnchanged(batch),

@@ -1,15 +1,21 @@
 // verify: holds every cluster against the digest recorded when it was taken. Nothing goes on that
-// does not match: a flipped bit anywhere on the way ends the run, naming the place.
+// does not match: a flipped bit anywhere on the way ends the run, naming the place, or is marked as damage.
 
 import { DIGEST_BYTES, fault, isZeroDigest, openDigester, sameDigest } from '../disk/index.js';
 import { type Batch, Kind, type StageThread, stage } from '../pipeline/index.js';
 import type { DigestOptions } from './fingerprint.js';
 
-const open = ({ algorithm, seed }: DigestOptions): StageThread => {
+export interface VerifyOptions extends DigestOptions {
+  /** True to mark what does not match as damaged and go on, false to fail. */
+  readonly tolerant?: boolean | undefined;
+}
+
+const open = ({ algorithm, seed, tolerant }: VerifyOptions): StageThread => {
   const digester = openDigester(algorithm, seed);
 
   const matches = (batch: Batch, i: number): boolean => {
     const at = i * DIGEST_BYTES;
+    if (batch.kinds[i] === Kind.damaged) return false;
     if (batch.kinds[i] === Kind.zero) return isZeroDigest(batch.known, at);
     digester.digest(batch.content(i), batch.digests, at);
     return sameDigest(batch.digests, at, batch.known, at);
@@ -17,12 +23,15 @@ const open = ({ algorithm, seed }: DigestOptions): StageThread => {
 
   return {
     batch(batch) {
-      for (let i = 0; i < batch.count; i += 1) {
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (matches(batch, i)) continue;
-        throw fault('digest-mismatch', {
-          offset: batch.offset + i * batch.layout.clusterSize,
-          length: batch.lengthOf(i),
-        });
+        if (!tolerant) {
+          throw fault('digest-mismatch', {
+            offset: batch.offset + i * batch.layout.clusterSize,
+            length: batch.lengthOf(i),
+          });
+        }
+        batch.kinds[i] = Kind.damaged;
       }
     },
   };

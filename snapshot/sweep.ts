@@ -1,0 +1,225 @@
+// Walks the tables of several snapshots side by side and fills batches with every stored cluster once: a
+// cluster of one snapshot that the snapshot before it has too, with the same entry and the same digest, is
+// not looked at again. Snapshots come oldest first, so what they share is found this way, however many of
+// them share it.
+
+import { DIGEST_BYTES, Fault, isZeroDigest } from '../disk/index.js';
+import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
+import {
+  type DigestReader,
+  decodePacked,
+  kindOf,
+  offsetOf,
+  type Snapshot,
+  type Store,
+  Table,
+} from '../qcow2/index.js';
+import { PayloadSpace } from './map.js';
+
+/** One of the snapshots. */
+export interface Swept {
+  readonly snapshot: Snapshot;
+  readonly l1: Table;
+  readonly digests: DigestReader;
+  /** Size of its image in bytes. */
+  readonly size: number;
+}
+
+/** What one snapshot says of a range of clusters. */
+interface View {
+  readonly table: Table;
+  /** 16 bytes per cluster. */
+  readonly digests: Buffer;
+}
+
+/** Damage that needs no data to be seen. */
+export type Report = (
+  swept: Swept,
+  first: number,
+  count: number,
+  problem: string,
+  entry: readonly [hi: number, lo: number],
+) => void;
+
+export class Sweep {
+  readonly #store: Store;
+  readonly #swept: readonly Swept[];
+  readonly #report: Report;
+  /** True for a cluster that is to be read; for samples. */
+  readonly #chosen: () => boolean;
+  /** Which snapshot each batch on its way is of, by its slab. */
+  readonly #owners = new Map<number, Swept>();
+
+  constructor(store: Store, swept: readonly Swept[], chosen: () => boolean, report: Report) {
+    this.#store = store;
+    this.#swept = swept;
+    this.#chosen = chosen;
+    this.#report = report;
+  }
+
+  /** The snapshot that a batch is of. */
+  ownerOf(batch: Batch): Swept {
+    return this.#owners.get(batch.slab) as Swept;
+  }
+
+  /** The L2 table of a snapshot at an L1 entry; undefined where there is none. */
+  table({ l1 }: Swept, index: number): Table | undefined {
+    if (index >= l1.length) return undefined;
+    const offset = offsetOf(l1.hi(index), l1.lo(index));
+    return offset === 0 ? undefined : this.#store.l2(offset);
+  }
+
+  /** Leased batches of all clusters to be read; `skip` hears of image bytes that need none. */
+  async *batches(slabs: SlabPool, skip: (bytes: number) => void): AsyncGenerator<Batch> {
+    const { geometry } = this.#store;
+    const largest = Math.max(0, ...this.#swept.map(({ size }) => geometry.clusters(size)));
+    for (let first = 0; first < largest; first += geometry.l2Entries) {
+      let before: View | undefined;
+      for (const swept of this.#swept) {
+        const end = Math.min(geometry.clusters(swept.size), first + geometry.l2Entries);
+        if (end <= first) continue;
+        const view = this.#view(swept, first, end);
+        if (view) yield* this.#ofView(swept, first, end, view, before, slabs, skip);
+        else skip(Math.min(end * geometry.clusterSize, swept.size) - first * geometry.clusterSize);
+        before = view ?? before;
+      }
+    }
+  }
+
+  /** What a snapshot says of clusters [first, end); undefined, and reported, when its tables are damaged. */
+  #view(swept: Swept, first: number, end: number): View | undefined {
+    const { l2Entries } = this.#store.geometry;
+    try {
+      const digests = Buffer.alloc((end - first) * DIGEST_BYTES);
+      swept.digests.read(first, end - first, digests);
+      const table = this.table(swept, first / l2Entries) ?? Table.empty(l2Entries);
+      return { table, digests };
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#report(
+        swept,
+        first,
+        end - first,
+        String(error.details.problem ?? error.message),
+        [0, 0],
+      );
+      return undefined;
+    }
+  }
+
+  async *#ofView(
+    swept: Swept,
+    first: number,
+    end: number,
+    view: View,
+    before: View | undefined,
+    slabs: SlabPool,
+    skip: (bytes: number) => void,
+  ): AsyncGenerator<Batch> {
+    const { clusterSize } = this.#store.geometry;
+    const bytesOf = (from: number, to: number): number =>
+      Math.min((first + to) * clusterSize, swept.size) - (first + from) * clusterSize;
+    let at = 0;
+    while (at < end - first) {
+      const next = this.#nextWanted(swept, first, at, end - first, view, before);
+      if (next > at) skip(bytesOf(at, next));
+      at = next;
+      if (at === end - first) return;
+      const batch = await slabs.lease();
+      const most = Math.min(end - first - at, batch.layout.clusters);
+      batch.begin((first + at) * clusterSize, bytesOf(at, at + most));
+      this.#owners.set(batch.slab, swept);
+      at += this.#fill(batch, swept, first, at, most, view, before);
+      yield batch;
+    }
+  }
+
+  /** The first slot from `at` on that has to be read; checks those that read as zeros on the way. */
+  #nextWanted(
+    swept: Swept,
+    first: number,
+    at: number,
+    end: number,
+    view: View,
+    before: View | undefined,
+  ): number {
+    let slot = at;
+    while (slot < end && this.#kindAt(swept, first, slot, view, before) === Kind.same) slot += 1;
+    return slot;
+  }
+
+  /** What there is to do for one slot: `same` for nothing. */
+  #kindAt(swept: Swept, first: number, slot: number, view: View, before: View | undefined): number {
+    const { table, digests } = view;
+    const [hi, lo] = [table.hi(slot), table.lo(slot)];
+    const at = slot * DIGEST_BYTES;
+    if (
+      before &&
+      before.table.hi(slot) === hi &&
+      before.table.lo(slot) === lo &&
+      at < before.digests.length &&
+      digests.compare(before.digests, at, at + DIGEST_BYTES, at, at + DIGEST_BYTES) === 0
+    ) {
+      return Kind.same;
+    }
+    const kind = kindOf(hi, lo);
+    if (kind === 'packed') return Kind.packed;
+    if (kind === 'plain') return Kind.plain;
+    if (!isZeroDigest(digests, at)) {
+      this.#report(swept, first + slot, 1, 'it reads as zeros, and did not when it was taken', [
+        hi,
+        lo,
+      ]);
+    }
+    return Kind.same;
+  }
+
+  /** Fills a batch from slot `from` on; returns how many clusters it holds. */
+  #fill(
+    batch: Batch,
+    swept: Swept,
+    first: number,
+    from: number,
+    most: number,
+    view: View,
+    before: View | undefined,
+  ): number {
+    const { geometry } = this.#store;
+    const payloads = new PayloadSpace(batch);
+    let count = 0;
+    let live = 0;
+    for (; count < most; count += 1) {
+      const slot = from + count;
+      const kind = this.#kindAt(swept, first, slot, view, before);
+      batch.kinds[count] = kind !== Kind.same && this.#chosen() ? kind : Kind.same;
+      if (batch.kinds[count] === Kind.same) continue;
+      live += 1;
+      const [hi, lo] = [view.table.hi(slot), view.table.lo(slot)];
+      if (kind === Kind.plain) {
+        const offset = offsetOf(hi, lo);
+        batch.places[count] = offset;
+        if (!geometry.isAligned(offset)) {
+          batch.kinds[count] = Kind.same;
+          live -= 1;
+          this.#report(swept, first + slot, 1, 'its place is not on a cluster boundary', [hi, lo]);
+        }
+        continue;
+      }
+      const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
+      const start = payloads.place(offset, length);
+      if (start === undefined) {
+        live -= 1;
+        break;
+      }
+      batch.places[count] = offset;
+      batch.starts[count] = start;
+      batch.lengths[count] = length;
+    }
+    if (count < most) batch.shorten(count);
+    batch.live = live;
+    // Those that are not read count as right: what is left for verify is seen without a hop.
+    view.digests.copy(batch.digests, 0, from * DIGEST_BYTES, (from + count) * DIGEST_BYTES);
+    view.digests.copy(batch.known, 0, from * DIGEST_BYTES, (from + count) * DIGEST_BYTES);
+    return count;
+  }
+}

@@ -1,0 +1,168 @@
+// Verification reads every stored cluster once, notices each that is not as it was taken, and says whom it
+// hurts: held against a model of which snapshots share what.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { decodePacked, kindOf, offsetOf } from '../../qcow2/index.js';
+import { type Fault, restore, take, verify } from '../../snapshot/index.js';
+import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
+import { nvsnap } from '../tools/nvsnap.js';
+import { qemuImg } from '../tools/qemu.js';
+import { tagged, withTables } from '../tools/tables.js';
+
+t.setTimeout(240_000);
+
+const CLUSTER = 4096;
+const CLUSTERS = 1200;
+const TAGS = ['a', 'b', 'c', 'd'];
+const CODECS = ['zstd', 'zlib', 'none', 'lz4'] as const;
+
+/** Four snapshots of an image of several L2 tables; which version of each cluster each of them has. */
+const makeStore = async (t: Test, compression: (typeof CODECS)[number]) => {
+  const folder = tempDir(t);
+  const image = join(folder, 'image');
+  const store = join(folder, 'store.qcow2');
+  const random = new Random(3);
+  // Half of each cluster is noise, so that it shrinks and is nowhere twice; the end is short.
+  const half = (): Buffer => Buffer.concat([random.bytes(CLUSTER / 2), Buffer.alloc(CLUSTER / 2)]);
+  fs.writeFileSync(image, Buffer.concat(Array.from({ length: CLUSTERS }, half)).subarray(0, -1000));
+  const versions = new Array<number>(CLUSTERS).fill(0);
+  const has: number[][] = [];
+  let stored = 0;
+  for (const [round, tag] of TAGS.entries()) {
+    if (round > 0) {
+      for (const cluster of random.pick(100, CLUSTERS - 1)) {
+        patch(image, half(), cluster * CLUSTER);
+        versions[cluster] = round;
+      }
+    }
+    has.push([...versions]);
+    const taken = await take({ image, store, tag, compression, clusterSize: CLUSTER });
+    stored += taken.storedClusters;
+  }
+  const sharers = (cluster: number, round: number): string[] =>
+    TAGS.filter((_, i) => has[i]?.[cluster] === has[round]?.[cluster]);
+  return { folder, image, store, stored, sharers, random };
+};
+
+/** Turns over one bit of what is stored for a cluster of a snapshot. */
+const flip = (path: string, tag: string, cluster: number, random: Random): void => {
+  const at = withTables(path, (store) => {
+    const { geometry } = store;
+    const l1 = store.l1(tagged(store, tag).entry);
+    const index = Math.floor(cluster / geometry.l2Entries);
+    const l2 = store.l2(offsetOf(l1.hi(index), l1.lo(index)));
+    const [hi, lo] = [l2.hi(cluster % geometry.l2Entries), l2.lo(cluster % geometry.l2Entries)];
+    if (kindOf(hi, lo) !== 'packed') return offsetOf(hi, lo) + random.below(CLUSTER / 2);
+    // Past the frame's header, where no bit is without a meaning.
+    return decodePacked(hi, lo, geometry.clusterBits).offset + 64 + random.below(1000);
+  });
+  const fd = fs.openSync(path, 'r+');
+  const byte = Buffer.alloc(1);
+  fs.readSync(fd, byte, 0, 1, at);
+  byte[0] = (byte[0] as number) ^ (1 << random.below(8));
+  fs.writeSync(fd, byte, 0, 1, at);
+  fs.closeSync(fd);
+};
+
+for (const compression of CODECS) {
+  t.test(`every stored cluster is read once, and damage is found: ${compression}`, async (t) => {
+    const { store, stored, sharers, random } = await makeStore(t, compression);
+    const sound = await verify({ store });
+    t.match(sound, { snapshots: TAGS, unverifiable: [], damagedClusters: 0, damage: [] });
+    t.equal(sound.clusters, stored, 'however many snapshots share it');
+
+    const hurt = new Map<number, string[]>();
+    for (const cluster of random.pick(12, CLUSTERS - 1)) {
+      const round = random.below(TAGS.length);
+      flip(store, TAGS[round] as string, cluster, random);
+      hurt.set(cluster, sharers(cluster, round));
+    }
+    const damaged = await verify({ store });
+    t.equal(damaged.damagedClusters, hurt.size);
+    const found = new Map(damaged.damage.map((d) => [d.start / CLUSTER, d.snapshots]));
+    t.same([...found].sort(), [...hurt].sort(), 'where, and in which snapshots');
+
+    // Verifying one snapshot finds what restoring it finds.
+    for (const [i, tag] of TAGS.entries()) {
+      const own = [...hurt].filter(([, tags]) => tags.includes(tag)).length;
+      const one = await verify({ store, snapshots: [`#${i + 1}`] });
+      t.equal(one.damagedClusters, own, tag);
+      const restored = restore({ store, snapshot: tag, output: `${store}.out` });
+      const exit = await restored.then(
+        () => 0,
+        (error: Fault) => error.exitCode,
+      );
+      t.equal(exit, own === 0 ? 0 : 3, `restoring ${tag}`);
+      fs.rmSync(`${store}.out`, { force: true });
+    }
+  });
+}
+
+t.test('damage to tables and digests is damage too', async (t) => {
+  const { store } = await makeStore(t, 'none');
+  const sound = fs.readFileSync(store);
+  const places = withTables(store, (s) => {
+    const { entry, record } = tagged(s, 'd');
+    const l1 = s.l1(entry);
+    const digests = s.l2(offsetOf(l1.hi(record?.digestL1 ?? 0), l1.lo(record?.digestL1 ?? 0)));
+    const table = offsetOf(digests.hi(0), digests.lo(0));
+    return { entry: offsetOf(l1.hi(0), l1.lo(0)) + 7 * 8, digest: table + 9 * 16 };
+  });
+  patch(store, Buffer.alloc(8), places.entry);
+  t.match(await verify({ store, snapshots: ['d'] }), {
+    damagedClusters: 1,
+    damage: [{ start: 7 * CLUSTER, length: CLUSTER, problem: /reads as zeros/, snapshots: ['d'] }],
+  });
+  fs.writeFileSync(store, sound);
+  patch(store, Buffer.from([sound[places.digest] ? 0 : 1]), places.digest);
+  const { damagedClusters, damage } = await verify({ store, snapshots: ['d'] });
+  t.ok(damagedClusters >= 512, 'no digest of that table can be believed');
+  t.match(damage[0], { problem: /digest table/, snapshots: ['d'] });
+});
+
+t.test('a sample reads a part of it', async (t) => {
+  const { store, stored } = await makeStore(t, 'zstd');
+  const { clusters } = await verify({ store, sample: 10 });
+  t.ok(clusters > stored / 20 && clusters < stored / 5, `${clusters} of ${stored}`);
+  for (const sample of [0, -1, 101, Number.NaN]) {
+    await t.rejects(verify({ store, sample }), { code: 'usage' });
+  }
+});
+
+t.test('the command, its exit codes, and stores of other programs', async (t) => {
+  const { folder, image, store, random } = await makeStore(t, 'zstd');
+  const good = await nvsnap(['verify', store, 'a', 'latest']);
+  t.match(good, {
+    status: 0,
+    stdout: /^Verified 2 snapshots of .*: \d+ stored clusters .*no damage/,
+  });
+  flip(store, 'a', 77, random);
+  const bad = await nvsnap(['verify', store, '--json']);
+  t.equal(bad.status, 3);
+  t.match(JSON.parse(bad.stdout), { damagedClusters: 1, damage: [{ start: 77 * CLUSTER }] });
+  const said = await nvsnap(['verify', store]);
+  t.match(said.stdout, /^315392\+4096: what is stored does not match.*; in a/);
+  t.match(await nvsnap(['verify', store, 'x']), { status: 1, stderr: /no snapshot "x"/ });
+  t.match(await nvsnap(['verify', store, '--sample', '0']), { status: 2, stderr: /percent/ });
+
+  const foreign = join(folder, 'foreign.qcow2');
+  t.equal(qemuImg(['convert', '-O', 'qcow2', image, foreign]).status, 0);
+  t.equal(qemuImg(['snapshot', '-c', 'theirs', foreign]).status, 0);
+  const theirs = await verify({ store: foreign });
+  t.match(theirs, { unverifiable: ['theirs'], clusters: 0, damagedClusters: 0 });
+});
+
+t.test('a large store is verified in threads, with nothing but zeros skipped', async (t) => {
+  const folder = tempDir(t);
+  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
+  fs.writeFileSync(
+    image,
+    Buffer.concat([randomBytes(40 * 2 ** 20, 1), Buffer.alloc(30 * 2 ** 20)]),
+  );
+  await take({ image, store, tag: 'a' });
+  const { clusters, bytes, stages } = await verify({ store });
+  t.match({ clusters, bytes }, { clusters: 640, bytes: 40 * 2 ** 20 });
+  t.ok(stages.some(({ threads }) => threads > 0));
+});
