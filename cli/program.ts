@@ -134,6 +134,33 @@ const addReaders = (program: Command): void => {
     .action(act(() => import('./check.js')));
 };
 
+const addCompare = (program: Command): void => {
+  common(program.command('compare <store> <snapshot> <image>'))
+    .summary('compare a snapshot with an image')
+    .description(
+      'Reads IMAGE (a file or block device) and holds it against the digests of SNAPSHOT of STORE. Lists the\n' +
+        'ranges (START+LENGTH) that differ, cluster by cluster. Exit code 3 when there are any.',
+    )
+    .option('--threads <n>', 'threads per stage, or as scan=2', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText('after', '\nExample:\n  nvsnap compare vm.qcow2 latest /var/lib/vm/nvdimm.img')
+    .action(act(() => import('./compare.js')));
+};
+
+const addDiff = (program: Command): void => {
+  common(program.command('diff <store> <from> [to]'))
+    .summary('say where two snapshots differ')
+    .description(
+      'Lists the ranges of image bytes (START+LENGTH) in which the snapshots FROM and TO (default: latest) of\n' +
+        'STORE differ, cluster by cluster, out of tables and digests: no data is read.',
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  nvsnap diff vm.qcow2 monday\n  nvsnap diff vm.qcow2 monday tuesday --json',
+    )
+    .action(act(() => import('./diff.js')));
+};
+
 const addVerify = (program: Command): void => {
   common(program.command('verify <store> [snapshots...]'))
     .summary('read and verify stored data')
@@ -215,6 +242,8 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addTake(program);
   addRestore(program);
   addReaders(program);
+  addCompare(program);
+  addDiff(program);
   addVerify(program);
   addRemovers(program);
   for (const command of program.commands) command.copyInheritedSettings(program);

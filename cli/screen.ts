@@ -123,6 +123,21 @@ export class Screen {
   }
 }
 
+/** Ranges that a person is shown. */
+const SHOWN_RANGES = 40;
+
+/** Ranges of bytes as START+LENGTH, a line each; of many the first. */
+export const rangeLines = (r: {
+  readonly rangeCount: number;
+  readonly ranges: readonly { readonly start: number; readonly length: number }[];
+}): string[] => {
+  const lines = r.ranges.slice(0, SHOWN_RANGES).map(({ start, length }) => `${start}+${length}`);
+  if (r.rangeCount > SHOWN_RANGES) {
+    lines.push(`… and ${r.rangeCount - SHOWN_RANGES} more (--json has them)`);
+  }
+  return lines;
+};
+
 /** Lays rows out in columns; `right` names the columns of figures. */
 export const columns = (
   head: readonly string[],

@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os';
 import { BLOCK_BYTES, MiB } from '../disk/index.js';
 import { Pools } from '../pipeline/index.js';
 
-const VERBS: ReadonlySet<string> = new Set(['take', 'restore', 'verify']);
+const VERBS: ReadonlySet<string> = new Set(['take', 'restore', 'verify', 'compare']);
 
 /** With less than this to read, a command may end before its threads have started. */
 const WORTH_THREADS = 32 * MiB;

@@ -113,6 +113,27 @@ export class DigestReader {
     return digests;
   }
 
+  /** Runs [from, to) of guest clusters in [first, end) that do not read as zeros, in order. */
+  *dataRuns(first: number, end: number): Generator<readonly [from: number, to: number]> {
+    const { perCluster, table } = this.layout;
+    let from = -1;
+    for (let c = first; c < end; c += 1) {
+      const cluster = Math.floor(c / perCluster);
+      if (cluster >= table) break;
+      if (isZeroDigest(this.index, cluster * DIGEST_BYTES)) {
+        if (from >= 0) yield [from, c];
+        from = -1;
+        c = (cluster + 1) * perCluster - 1;
+        continue;
+      }
+      const zero = isZeroDigest(this.tableCluster(cluster), (c % perCluster) * DIGEST_BYTES);
+      if (zero && from >= 0) yield [from, c];
+      if (zero) from = -1;
+      else if (from < 0) from = c;
+    }
+    if (from >= 0) yield [from, Math.min(end, table * perCluster)];
+  }
+
   /** Copies the digests of guest clusters [first, first + count) into `into`; zeros past the end. */
   read(first: number, count: number, into: Uint8Array): void {
     const { perCluster, table } = this.layout;

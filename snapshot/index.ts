@@ -17,11 +17,15 @@ export type {
   FindingKind,
 } from '../qcow2/index.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
+export { type CompareOptions, type CompareResult, compare } from './compare.js';
+export { type DiffOptions, type DiffResult, diff } from './diff.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
 export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
+export type { Range } from './ranges.js';
 export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
+export type { RunOptions } from './run-options.js';
 export { take } from './take.js';
 export type { TakeOptions, TakeResult } from './take-options.js';
 export { type Damage, type VerifyOptions, type VerifyResult, verify } from './verify.js';

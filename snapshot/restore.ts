@@ -3,23 +3,17 @@
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
 import { openDigester } from '../disk/index.js';
-import { Pools, type RunEmitter, run, type StageReport, type Step } from '../pipeline/index.js';
+import { run, type StageReport, type Step } from '../pipeline/index.js';
 import { DigestReader, type Snapshot, type Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
 import { usableSnapshot } from './names.js';
 import { type Output, openOutput } from './output.js';
-import {
-  batchBytesFor,
-  checkThreadNames,
-  isLarge,
-  planSlabs,
-  type Threads,
-  threadsFor,
-} from './plan.js';
+import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import { type RunOptions, withPools } from './run-options.js';
 import { asOwn, codecOf, decoderOf, imageSizeOf, withStore } from './store.js';
 
-export interface RestoreOptions {
+export interface RestoreOptions extends RunOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly snapshot: string;
@@ -27,13 +21,6 @@ export interface RestoreOptions {
   readonly output: string;
   /** Replace an existing file, or write to a block device. */
   readonly force?: boolean | undefined;
-  readonly threads?: Threads | undefined;
-  /** Threads that stay for the next one; left out: its own, which end with it. */
-  readonly pools?: Pools | undefined;
-  /** Bytes for batches in flight. */
-  readonly memory?: number | undefined;
-  readonly events?: RunEmitter | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** What a restore did. Sizes in bytes, times in milliseconds. */
@@ -115,9 +102,8 @@ const pour = async (
   };
   const slabs = planSlabs(layout, steps, batches, options.memory);
   const map = new SnapshotMap(store, snapshot, size, digests);
-  const pools = options.pools ?? new Pools();
-  try {
-    const reports = await run({
+  const reports = await withPools(options, (pools) =>
+    run({
       verb: 'restore',
       slabs,
       pools,
@@ -127,11 +113,9 @@ const pour = async (
       totalBytes: size,
       events: options.events,
       signal: options.signal,
-    });
-    return { dataBytes: size - map.zeroBytes, verified, stages: reports };
-  } finally {
-    if (pools !== options.pools) await pools.close();
-  }
+    }),
+  );
+  return { dataBytes: size - map.zeroBytes, verified, stages: reports };
 };
 
 /** Restores a snapshot. Rejects with a Fault, and then leaves no half-written output behind. */

@@ -1,11 +1,11 @@
 // What a take is asked for, and what it says it did.
 
 import type { DigestAlgorithm } from '../disk/index.js';
-import type { Pools, RunEmitter, StageReport } from '../pipeline/index.js';
+import type { StageReport } from '../pipeline/index.js';
 import type { CodecName } from '../qcow2/index.js';
-import type { Threads } from './plan.js';
+import type { RunOptions } from './run-options.js';
 
-export interface TakeOptions {
+export interface TakeOptions extends RunOptions {
   /** Path of the image, or "-" for standard input. */
   readonly image: string;
   /** Path of the store; made when it does not exist. */
@@ -22,15 +22,8 @@ export interface TakeOptions {
   readonly digest?: DigestAlgorithm | undefined;
   /** The codec's own level. */
   readonly level?: number | undefined;
-  readonly threads?: Threads | undefined;
-  /** Threads that stay for the next take; left out: its own, which end with it. */
-  readonly pools?: Pools | undefined;
-  /** Bytes for batches in flight. */
-  readonly memory?: number | undefined;
   /** Take even when nothing in the image looks like the parent's. */
   readonly otherImage?: boolean | undefined;
-  readonly events?: RunEmitter | undefined;
-  readonly signal?: AbortSignal | undefined;
   /** A file that records every write and sync of the store, for tests and audits. */
   readonly ioLog?: string | undefined;
 }

@@ -4,42 +4,21 @@
 
 import { randomInt } from 'node:crypto';
 import { Fault, fault, openDigester } from '../disk/index.js';
-import {
-  type Batch,
-  Kind,
-  Pools,
-  type RunEmitter,
-  run,
-  type StageReport,
-  type Step,
-} from '../pipeline/index.js';
+import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/index.js';
 import { DigestReader, type Snapshot, type Store, type StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { usableSnapshot } from './names.js';
-import {
-  batchBytesFor,
-  checkThreadNames,
-  isLarge,
-  planSlabs,
-  type Threads,
-  threadsFor,
-} from './plan.js';
+import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import { type RunOptions, withPools } from './run-options.js';
 import { asOwn, codecOf, decoderOf, withStore } from './store.js';
 import { Sweep, type Swept } from './sweep.js';
 
-export interface VerifyOptions {
+export interface VerifyOptions extends RunOptions {
   readonly store: string;
   /** Tags, "#id"s, uuid prefixes or "latest"; none for all. */
   readonly snapshots?: readonly string[] | undefined;
   /** Read so many percent of the stored clusters, at random; default all. */
   readonly sample?: number | undefined;
-  readonly threads?: Threads | undefined;
-  /** Threads that stay for the next one; left out: its own, which end with it. */
-  readonly pools?: Pools | undefined;
-  /** Bytes for batches in flight. */
-  readonly memory?: number | undefined;
-  readonly events?: RunEmitter | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** A piece of some snapshots that cannot be brought back as it was taken. */
@@ -225,9 +204,8 @@ const sweepAll = async (
       ]);
     }
   };
-  const pools = options.pools ?? new Pools();
-  try {
-    const reports = await run({
+  const reports = await withPools(options, (pools) =>
+    run({
       verb: 'verify',
       slabs,
       pools,
@@ -237,12 +215,10 @@ const sweepAll = async (
       totalBytes,
       events: options.events,
       signal: options.signal,
-    });
-    const { clusters: damagedClusters, found: damage } = casualties;
-    return { ...counts, damagedClusters, damage, stages: reports };
-  } finally {
-    if (pools !== options.pools) await pools.close();
-  }
+    }),
+  );
+  const { clusters: damagedClusters, found: damage } = casualties;
+  return { ...counts, damagedClusters, damage, stages: reports };
 };
 
 /**

@@ -1,0 +1,208 @@
+// compare: does a snapshot hold what an image holds? The image is read and held against the digests; of the
+// store only these are read.
+//
+//     image ─▶ scan ─▶ dedup ─▶ (ranges)
+
+import { alignExtents, type Extent, fault, openDigester } from '../disk/index.js';
+import { type Batch, run, type SlabPool, type StageReport, type Step } from '../pipeline/index.js';
+import { DigestReader, type Store, type StoreFacts } from '../qcow2/index.js';
+import * as stages from '../stages/index.js';
+import { type Image, openImage, STDIN } from './image.js';
+import { usableSnapshot } from './names.js';
+import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import { type Range, Ranges } from './ranges.js';
+import { type RunOptions, withPools } from './run-options.js';
+import { asOwn, withStore } from './store.js';
+
+export interface CompareOptions extends RunOptions {
+  readonly store: string;
+  /** A tag, "#id", uuid prefix or "latest". */
+  readonly snapshot: string;
+  /** Path of a file or block device. */
+  readonly image: string;
+}
+
+/** Where a snapshot and an image differ. Sizes in bytes, times in milliseconds. */
+export interface CompareResult {
+  readonly store: string;
+  readonly tag: string;
+  readonly image: string;
+  readonly equal: boolean;
+  /** Past its end either counts as zeros, but sizes that differ are a difference. */
+  readonly snapshotBytes: number;
+  readonly imageBytes: number;
+  /** In whole clusters; the one in which the shorter of the two ends counts as different. */
+  readonly differentBytes: number;
+  /** How many ranges there are, and the first 100000 of them. */
+  readonly rangeCount: number;
+  readonly ranges: readonly Range[];
+  readonly elapsedMs: number;
+  readonly stages: readonly StageReport[];
+}
+
+export const COMPARE_STAGES = ['scan', 'dedup'] as const;
+
+/** One comparison while it runs. */
+class Comparison {
+  readonly #store: Store;
+  readonly #facts: StoreFacts;
+  readonly #image: Image;
+  readonly #digests: DigestReader;
+  readonly #options: CompareOptions;
+  readonly ranges = new Ranges();
+  /** The end of what was compared so far, in clusters. */
+  #at = 0;
+  /** The end of all there is on either side, in bytes. */
+  readonly #bytes: number;
+
+  constructor(
+    store: Store,
+    facts: StoreFacts,
+    what: { image: Image; digests: DigestReader; snapshotBytes: number },
+    options: CompareOptions,
+  ) {
+    this.#store = store;
+    this.#facts = facts;
+    this.#image = what.image;
+    this.#digests = what.digests;
+    this.#bytes = Math.max(what.image.size, what.snapshotBytes);
+    this.#options = options;
+  }
+
+  #add(first: number, count: number): void {
+    const { clusterSize } = this.#store.geometry;
+    const start = first * clusterSize;
+    this.ranges.add(start, Math.min(count * clusterSize, this.#bytes - start));
+  }
+
+  /** Of clusters up to `end` the image has only zeros: those that were not are different. */
+  #zerosUpTo(end: number): void {
+    for (const [from, to] of this.#digests.dataRuns(this.#at, end)) this.#add(from, to - from);
+    this.#at = Math.max(this.#at, end);
+  }
+
+  async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
+    const { clusterSize } = this.#store.geometry;
+    const step = slabs.layout.clusters * clusterSize;
+    for (const { start, end } of extents) {
+      for (let at = start; at < end; at += step) {
+        const batch = await slabs.lease();
+        batch.begin(at, Math.min(step, end - at));
+        this.#digests.read(at / clusterSize, batch.count, batch.known);
+        yield batch;
+      }
+    }
+  }
+
+  #steps(bytes: number, batches: number): Step[] {
+    const { threads } = this.#options;
+    const { path, fd, size, seekable } = this.#image;
+    const digests = { algorithm: this.#facts.digest, seed: this.#facts.seed };
+    const crew = (stage: string, usual: number, early: boolean): stages.Crew => ({
+      threads: threadsFor(stage, threads, usual, batches),
+      early,
+    });
+    const reading = { path, fd, size, seekable, digests, dependent: true };
+    const large = isLarge(bytes, true);
+    return [
+      stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, large)),
+      stages.dedup(digests, crew('dedup', 1, false)),
+    ];
+  }
+
+  async run(): Promise<readonly StageReport[]> {
+    const { clusterSize } = this.#store.geometry;
+    const { size } = this.#image;
+    const { memory, events, signal } = this.#options;
+    const extents = [...alignExtents(this.#image.data(), clusterSize, size)];
+    const bytes = extents.reduce((sum, { start, end }) => sum + end - start, 0);
+    const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
+    const batches = Math.ceil(size / (clusters * clusterSize));
+    const steps = this.#steps(bytes, batches);
+    const slabs = planSlabs({ clusterSize, clusters, packedBytes: 0 }, steps, batches, memory);
+    // What lies between the extents is compared when the sink comes past it; unchanged batches never do.
+    let next = 0;
+    const passHoles = (before: number): void => {
+      for (let extent = extents[next]; extent && extent.start < before; extent = extents[next]) {
+        this.#zerosUpTo(extent.start / clusterSize);
+        this.#at = Math.ceil(extent.end / clusterSize);
+        next += 1;
+      }
+    };
+    const sink = (batch: Batch): void => {
+      passHoles(batch.offset + 1);
+      const first = batch.offset / clusterSize;
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+        this.#add(first + i, 1);
+      }
+    };
+    const reports = await withPools(this.#options, (pools) =>
+      run({
+        verb: 'compare',
+        slabs,
+        pools,
+        source: () => this.#source(extents, slabs),
+        steps,
+        sink,
+        totalBytes: size,
+        skippedBytes: size - bytes,
+        events,
+        signal,
+      }),
+    );
+    passHoles(Number.POSITIVE_INFINITY);
+    this.#zerosUpTo(this.#store.geometry.clusters(this.#bytes));
+    return reports;
+  }
+}
+
+/** Compares a snapshot with an image. Rejects with a Fault. */
+export const compare = async (options: CompareOptions): Promise<CompareResult> => {
+  const began = performance.now();
+  checkThreadNames(options.threads, COMPARE_STAGES);
+  if (options.image === STDIN) {
+    throw fault('usage', {
+      problem: 'Standard input cannot be compared with a snapshot.',
+      advice: 'Name a file or a block device.',
+    });
+  }
+  return withStore(options.store, async (store) => {
+    const snapshot = usableSnapshot(store, options.snapshot);
+    const own = asOwn(snapshot);
+    if (!store.facts || !own) {
+      throw fault('usage', {
+        problem: `The snapshot ${JSON.stringify(snapshot.entry.tag)} was made by another program and has no digests.`,
+        advice: 'Restore it, and compare the two files.',
+      });
+    }
+    const digests = new DigestReader(
+      store,
+      own,
+      openDigester(store.facts.digest, store.facts.seed),
+    );
+    const image = openImage(options.image);
+    try {
+      const snapshotBytes = own.record.imageSize;
+      const what = { image, digests, snapshotBytes };
+      const comparison = new Comparison(store, store.facts, what, options);
+      const reports = await comparison.run();
+      image.checkSize();
+      const { ranges } = comparison;
+      return {
+        store: options.store,
+        tag: snapshot.entry.tag,
+        image: options.image,
+        equal: ranges.count === 0 && snapshotBytes === image.size,
+        snapshotBytes,
+        imageBytes: image.size,
+        differentBytes: ranges.bytes,
+        rangeCount: ranges.count,
+        ranges: ranges.kept,
+        elapsedMs: Math.round(performance.now() - began),
+        stages: reports,
+      };
+    } finally {
+      image.close();
+    }
+  });
+};
