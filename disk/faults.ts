@@ -116,6 +116,11 @@ const CATALOGUE = {
       `The store ${d.path} is being written by ${d.holder}.`,
       'Wait until it is done and try again.',
     ),
+  'store-read': (d: { path: string; holder: string }) =>
+    say(
+      `The store ${d.path} is being read by ${d.holder}, which would find its snapshots gone.`,
+      'Wait until it is done and try again.',
+    ),
   'store-exists': (d: { path: string }) =>
     say(`The store ${d.path} was made by another process in this moment.`, 'Try again.'),
   'store-settings': (d: { path: string; setting: string; has: string; asked: string }) =>

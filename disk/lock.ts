@@ -1,15 +1,26 @@
-// One writer per store. The lock is a kernel lock on the open file, so it cannot go stale: it ends
-// with the process that holds it, however that ends. Who holds it is read from /proc.
+// One writer per store. Locks are kernel locks on the open file (open file description locks), so they cannot
+// go stale: they end with the process that holds them, however that ends. Who holds one is read from /proc.
+//
+// QEMU locks bytes of a file to say what it does with it and what it allows others (block/file-posix.c in its
+// source): byte 100 + n for a permission it has, byte 200 + n for one that it does not share. We do the
+// same, so that each side refuses what would harm the other.
 
 import fs from 'node:fs';
 import { fault } from './faults.js';
-import { tryLockByte } from './os.js';
+import { isByteLocked, tryLockByte } from './os.js';
 
 /**
  * The byte that a writer of the store locks: "nvsnap" in ASCII, far past any data, so that no
  * program that locks what it reads or writes comes across it.
  */
 export const WRITER_LOCK_BYTE = 0x6e7673;
+
+/** QEMU's numbers of permissions: to write, to write what is there already, to change the length. */
+const WRITE = 1;
+const WRITE_UNCHANGED = 2;
+const RESIZE = 3;
+const HAS = 100;
+const DOES_NOT_SHARE = 200;
 
 const readOr = (path: string, otherwise: string): string => {
   try {
@@ -27,12 +38,16 @@ const listOr = (path: string): string[] => {
   }
 };
 
-/** True when descriptor `fd` of process `pid` is file `inode` and holds a write lock on our byte. */
-const holdsLock = (pid: string, fd: string, inode: bigint): boolean => {
+/** A lock as a line of fdinfo has it: its first and last byte. */
+const LOCK_LINE = /OFDLCK +\S+ +\S+ +\S+ +\S+ (\d+) (\d+|EOF)/g;
+
+/** True when descriptor `fd` of process `pid` is file `inode` and holds a lock on a byte. */
+const holdsLock = (pid: string, fd: string, inode: bigint, byte: number): boolean => {
   const info = readOr(`/proc/${pid}/fdinfo/${fd}`, '');
-  if (!info.includes('OFDLCK') || !info.includes(`${WRITER_LOCK_BYTE} ${WRITER_LOCK_BYTE}`)) {
-    return false;
-  }
+  const held = [...info.matchAll(LOCK_LINE)].some(
+    ([, first, last]) => Number(first) <= byte && (last === 'EOF' || byte <= Number(last)),
+  );
+  if (!held) return false;
   try {
     return fs.statSync(`/proc/${pid}/fd/${fd}`, { bigint: true }).ino === inode;
   } catch {
@@ -40,17 +55,35 @@ const holdsLock = (pid: string, fd: string, inode: bigint): boolean => {
   }
 };
 
-/** "process 123 (node)" for the process that holds the writer lock of an open file. */
-const findHolder = (fd: number): string => {
+/** "process 123 (node)" for the process that holds a lock on a byte of an open file; not ourselves by `fd`. */
+const findHolder = (fd: number, byte: number): string => {
   const inode = fs.fstatSync(fd, { bigint: true }).ino;
   for (const pid of listOr('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     for (const candidate of listOr(`/proc/${pid}/fdinfo`)) {
-      if (!holdsLock(pid, candidate, inode)) continue;
+      if (pid === String(process.pid) && candidate === String(fd)) continue;
+      if (!holdsLock(pid, candidate, inode, byte)) continue;
       return `process ${pid} (${readOr(`/proc/${pid}/comm`, 'unknown').trim()})`;
     }
   }
   return 'another process';
+};
+
+/** First says what we do and do not share, then looks whether others do what they must not: as QEMU does. */
+const lockAgainstQemu = (path: string, fd: number, alone: boolean): void => {
+  const mine = [DOES_NOT_SHARE + WRITE, DOES_NOT_SHARE + WRITE_UNCHANGED, DOES_NOT_SHARE + RESIZE];
+  if (alone) mine.push(HAS + WRITE);
+  for (const byte of mine) {
+    if (!tryLockByte(fd, byte, true)) {
+      throw fault('store-locked', { path, holder: findHolder(fd, byte) });
+    }
+  }
+  for (const byte of [HAS + WRITE, HAS + WRITE_UNCHANGED, HAS + RESIZE]) {
+    if (isByteLocked(fd, byte)) throw fault('store-locked', { path, holder: findHolder(fd, byte) });
+  }
+  if (alone && isByteLocked(fd, DOES_NOT_SHARE + WRITE)) {
+    throw fault('store-read', { path, holder: findHolder(fd, DOES_NOT_SHARE + WRITE) });
+  }
 };
 
 /** True when `path` still names the open file. */
@@ -63,11 +96,12 @@ const isNamed = (path: string, fd: number): boolean => {
 /**
  * Makes the caller the store's only writer until the file is closed, or says who is. A writer whose
  * first take fails removes the store it made: who opened it just before must not write to what no
- * longer has a name.
+ * longer has a name. QEMU may read meanwhile unless `alone`, since what is published stays where it is.
  */
-export const lockWriter = (path: string, fd: number): void => {
+export const lockWriter = (path: string, fd: number, alone = false): void => {
   if (!tryLockByte(fd, WRITER_LOCK_BYTE)) {
-    throw fault('store-locked', { path, holder: findHolder(fd) });
+    throw fault('store-locked', { path, holder: findHolder(fd, WRITER_LOCK_BYTE) });
   }
+  lockAgainstQemu(path, fd, alone);
   if (!isNamed(path, fd)) throw fault('store-exists', { path });
 };

@@ -10,8 +10,11 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const ENXIO = 6;
 const POLLIN = 1;
+const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
 const F_WRLCK = 1;
+const F_UNLCK = 2;
 const FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 const AT_FDCWD = -100;
@@ -130,18 +133,27 @@ export function* dataExtents(fd: number, size: number): Generator<Extent> {
 export const waitReadable = (fd: number, timeoutMs: number): boolean =>
   libc().poll([{ fd, events: POLLIN, revents: 0 }], 1, timeoutMs) > 0;
 
+const lockOf = (type: number, position: number) => ({
+  type,
+  whence: 0,
+  start: position,
+  length: 1,
+  pid: 0,
+});
+
 /**
- * Takes an exclusive lock on one byte of an open file, for this open file description: it is given
- * up when the descriptor is closed or the process dies. False when somebody else holds it.
+ * Takes a lock on one byte of an open file, for this open file description: it is given up when the
+ * descriptor is closed or the process dies. Exclusive, or shared with others that are. False when somebody
+ * else holds one that excludes it.
  */
-export const tryLockByte = (fd: number, position: number): boolean =>
-  libc().fcntl(fd, F_OFD_SETLK, {
-    type: F_WRLCK,
-    whence: 0,
-    start: position,
-    length: 1,
-    pid: 0,
-  }) === 0;
+export const tryLockByte = (fd: number, position: number, shared = false): boolean =>
+  libc().fcntl(fd, F_OFD_SETLK, lockOf(shared ? F_RDLCK : F_WRLCK, position)) === 0;
+
+/** True when somebody else holds any lock on a byte of an open file. */
+export const isByteLocked = (fd: number, position: number): boolean => {
+  const lock = lockOf(F_WRLCK, position);
+  return libc().fcntl(fd, F_OFD_GETLK, lock) === 0 && lock.type !== F_UNLCK;
+};
 
 /** Gives a range's blocks back to the file system; it then reads as zeros. False if not possible. */
 export const punchHole = (fd: number, extent: Extent): boolean =>

@@ -87,17 +87,26 @@ export const openWritable = async (
   return { ...lockStore(await makeStore(path, asked, log), asked), created: true };
 };
 
-/** Opens a store that must exist for writing, as its only writer. */
-export const openExisting = (path: string, asked: StoreSettings, log?: string): WritableStore => {
+/** Opens a store that must exist for writing, as its only writer; `alone`: and while QEMU does not read it. */
+export const openExisting = (
+  path: string,
+  asked: StoreSettings,
+  log?: string,
+  alone = false,
+): WritableStore => {
   if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });
   }
-  return { ...lockStore(Store.open(path, 'r+', log), asked), created: false };
+  return { ...lockStore(Store.open(path, 'r+', log), asked, alone), created: false };
 };
 
-const lockStore = (first: Store, asked: StoreSettings): { store: Store; facts: StoreFacts } => {
+const lockStore = (
+  first: Store,
+  asked: StoreSettings,
+  alone = false,
+): { store: Store; facts: StoreFacts } => {
   try {
-    lockWriter(first.path, first.file.spec.fd);
+    lockWriter(first.path, first.file.spec.fd, alone);
     // The tables may have changed between opening and locking; from here on they cannot.
     const store = Store.attach(first.file);
     return { store, facts: writableFacts(store, asked) };

@@ -1,0 +1,114 @@
+// Who may do what at once, nvsnap and QEMU: told by QEMU's own locks, in both directions. qemu-nbd stands for
+// a virtual machine: it opens the store as one does.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { list, prune, remove, restore, take, verify } from '../../snapshot/index.js';
+import { randomBytes, sameFile, tempDir } from '../tools/files.js';
+import { startNvsnap } from '../tools/nvsnap.js';
+import { checkClean, convertSnapshot, qemuImg } from '../tools/qemu.js';
+
+t.setTimeout(120_000);
+
+const BYTES = 2 ** 20;
+
+const makeStore = async (t: Test) => {
+  const folder = tempDir(t);
+  const [image, store, output] = ['image', 'store.qcow2', 'out'].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  fs.writeFileSync(image, randomBytes(BYTES, 1));
+  for (const tag of ['a', 'b']) {
+    await take({ image, store, tag });
+    fs.writeFileSync(image, randomBytes(BYTES, 2));
+  }
+  return { folder, image, store, output };
+};
+
+/** A qemu-nbd that has the store open, until the test ends or `stop` is called. */
+const openInQemu = async (t: Test, folder: string, args: readonly string[]) => {
+  const socket = join(folder, `socket-${args.length}`);
+  const child: ChildProcess = spawn('qemu-nbd', ['--persistent', '-k', socket, ...args], {
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+  const ended = once(child, 'exit');
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await ended;
+  };
+  t.teardown(stop);
+  while (!fs.existsSync(socket)) {
+    if (child.exitCode !== null) throw new Error('qemu-nbd does not start');
+    await new Promise((next) => setTimeout(next, 10));
+  }
+  return { stop, name: `process ${child.pid} (qemu-nbd)` };
+};
+
+t.test('what QEMU has open for writing is not written to, and named', async (t) => {
+  const { folder, image, store, output } = await makeStore(t);
+  const before = fs.readFileSync(store);
+  const qemu = await openInQemu(t, folder, ['-f', 'qcow2', store]);
+  const locked = { code: 'store-locked', details: { holder: qemu.name } };
+  await t.rejects(take({ image, store, tag: 'c' }), locked);
+  await t.rejects(remove({ store, snapshots: ['a'] }), locked);
+  await t.rejects(prune({ store, keep: { last: 1 } }), locked);
+  t.ok(fs.readFileSync(store).equals(before), 'nothing was changed');
+  t.equal((await list({ store })).length, 2, 'reading is possible');
+  await restore({ store, snapshot: 'b', output });
+  t.ok(sameFile(output, image));
+  await qemu.stop();
+  await take({ image, store, tag: 'c' });
+  await remove({ store, snapshots: ['a'] });
+  checkClean(store);
+});
+
+t.test('what QEMU reads may grow, but nothing is taken away from it', async (t) => {
+  const { folder, image, store } = await makeStore(t);
+  const qemu = await openInQemu(t, folder, ['-r', '-f', 'qcow2', store]);
+  await take({ image, store, tag: 'c' });
+  const read = { code: 'store-read', details: { holder: qemu.name } };
+  await t.rejects(remove({ store, snapshots: ['a'] }), read);
+  await t.rejects(prune({ store, keep: { last: 1 } }), read);
+  t.match(await prune({ store, keep: { last: 1 }, dryRun: true }), { removed: [{}, {}] });
+  await qemu.stop();
+  await remove({ store, snapshots: ['a'] });
+  t.match(await verify({ store }), { snapshots: ['b', 'c'], damagedClusters: 0 });
+});
+
+t.test('while we write, QEMU reads and does not write', async (t) => {
+  const { image, store, output } = await makeStore(t);
+  // A take that waits for its input.
+  const args = ['take', '-', store, '--size', String(BYTES), '--tag', 'c', '--json'];
+  const { child, ended } = startNvsnap(args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  const content = fs.readFileSync(image);
+  child.stdin?.write(content.subarray(0, BYTES / 2));
+  const refused = (): boolean => {
+    const { status, stderr } = qemuImg(['snapshot', '-c', 'theirs', store]);
+    return status !== 0 && /Failed to get "write" lock/.test(stderr);
+  };
+  const since = Date.now();
+  let isRefused = refused();
+  while (!isRefused && Date.now() - since < 20_000) {
+    qemuImg(['snapshot', '-d', 'theirs', store]);
+    await new Promise((next) => setTimeout(next, 50));
+    isRefused = refused();
+  }
+  t.ok(isRefused, 'QEMU is told that somebody else writes');
+  checkClean(store);
+  convertSnapshot(store, 'b', output);
+  t.ok(sameFile(output, image), 'reading is possible');
+  await t.rejects(take({ image, store, tag: 'd' }), {
+    code: 'store-locked',
+    details: { holder: `process ${child.pid} (node)` },
+  });
+  child.stdin?.end(content.subarray(BYTES / 2));
+  t.match(await ended, { status: 0 });
+  checkClean(store);
+  t.same(
+    (await list({ store })).map(({ tag }) => tag),
+    ['a', 'b', 'c'],
+  );
+});
