@@ -8,7 +8,7 @@
 //
 // All of them lie side by side, as a module and what it finds by URL lie side by side in the sources.
 
-import { readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -19,6 +19,15 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const stages = readdirSync(`${root}stages`)
   .filter((file) => file.endsWith('.ts') && file !== 'index.ts')
   .map((file) => basename(file, '.ts'));
+
+/** Loading it takes longer than anything else that the command does before its work. */
+const INLINED = 'commander';
+const REQUIRE =
+  "import { createRequire as nvsnapRequire } from 'node:module'; const require = nvsnapRequire(import.meta.url);";
+
+const { dependencies } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+  dependencies: Record<string, string>;
+};
 
 const { metafile } = await build({
   absWorkingDir: root,
@@ -35,12 +44,20 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  packages: 'external',
+  // What is needed to read the command line comes along; everything else is loaded from node_modules.
+  external: Object.keys(dependencies).filter((name) => name !== INLINED),
+  // commander is CommonJS and asks for Node's modules by require.
+  banner: { js: REQUIRE },
   metafile: true,
   logLevel: 'warning',
 });
 
+// Its licence asks to go with it.
+const licence = `${INLINED}.LICENSE`;
+copyFileSync(`${root}node_modules/${INLINED}/LICENSE`, `${root}dist/run/${licence}`);
+
 // Chunks are named by their content: those of an earlier build stay until somebody removes them.
 for (const file of readdirSync(`${root}dist/run`)) {
-  if (!(`dist/run/${file}` in metafile.outputs)) rmSync(`${root}dist/run/${file}`);
+  if (file !== licence && !(`dist/run/${file}` in metafile.outputs))
+    rmSync(`${root}dist/run/${file}`);
 }

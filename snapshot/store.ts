@@ -1,6 +1,5 @@
 // Opening a store for one verb, and closing it whatever happens.
 
-import { randomBytes, randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import {
   type DigestAlgorithm,
@@ -126,8 +125,9 @@ const writableFacts = (store: Store, asked: StoreSettings): StoreFacts => {
   return facts;
 };
 
-const makeStore = (path: string, asked: StoreSettings, log?: string): Promise<Store> =>
-  createStore(
+const makeStore = async (path: string, asked: StoreSettings, log?: string): Promise<Store> => {
+  const { randomBytes, randomUUID } = await import('node:crypto');
+  return createStore(
     path,
     clusterBitsOf(asked.clusterSize ?? DEFAULT_CLUSTER_SIZE),
     {
@@ -138,6 +138,7 @@ const makeStore = (path: string, asked: StoreSettings, log?: string): Promise<St
     },
     log,
   );
+};
 
 /** Opens a store for reading and closes it after `use`, which must not keep it. */
 export const withStore = async <T>(

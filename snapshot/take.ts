@@ -2,7 +2,6 @@
 //
 //     image ─▶ scan ─▶ dedup ─▶ pad ─▶ compress ─▶ place ─▶ write ─▶ record, then commit
 
-import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
 import { Fault, ioFault } from '../disk/index.js';
@@ -100,6 +99,8 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
     const ending = pools === options.pools ? undefined : pools.close();
     image.checkSize();
     if (options.signal?.aborted) throw abortFault(options.signal);
+    // Loaded here, since before the run there is no time for it.
+    const { randomUUID } = await import('node:crypto');
     const uuid = randomUUID();
     const entry = await draft.commit({ tag, uuid, source, epoch });
     await epoch.commit();

@@ -2,7 +2,6 @@
 //
 //     sweep ─▶ fetch ─▶ decode ─▶ verify
 
-import { randomInt } from 'node:crypto';
 import { Fault, fault, openDigester } from '../disk/index.js';
 import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/index.js';
 import { DigestReader, type Snapshot, type Store, type StoreFacts } from '../qcow2/index.js';
@@ -173,7 +172,7 @@ const sweepAll = async (
   casualties.found.push(...lost);
   for (const { length } of lost) casualties.clusters += store.geometry.clusters(length);
   const { sample = 100 } = options;
-  const isChosen = sample === 100 ? () => true : () => randomInt(1_000_000) < sample * 10_000;
+  const isChosen = sample === 100 ? () => true : () => Math.random() * 100 < sample;
   const sweep: Sweep = new Sweep(store, swept, isChosen, (...damage) =>
     casualties.add(sweep, ...damage),
   );

@@ -44,12 +44,15 @@ function makeClone(t: Test): string {
   ]) {
     copyFileSync(join(house, file), join(clone, file));
   }
-  for (const name of ['typescript', 'esbuild', '@esbuild', '@types/node']) {
+  for (const name of ['typescript', 'esbuild', '@esbuild', 'commander', '@types/node']) {
     symlinkSync(join(house, 'node_modules', name), join(clone, 'node_modules', name));
   }
   const digest = createHash('sha256').update(readFileSync(join(clone, 'package-lock.json')));
   writeFileSync(join(clone, 'node_modules/.nvsnap-stamp'), `${digest.digest('hex')}\n`);
-  writeFileSync(join(clone, 'package.json'), '{ "type": "module" }\n');
+  writeFileSync(
+    join(clone, 'package.json'),
+    '{ "type": "module", "dependencies": { "commander": "*" } }\n',
+  );
   writeFileSync(join(clone, 'cli/main.ts'), ECHO);
   for (const file of DOORS) writeFileSync(join(clone, file), 'export {};\n');
   return clone;
