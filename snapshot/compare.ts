@@ -3,14 +3,15 @@
 //
 //     image ─▶ scan ─▶ dedup ─▶ (ranges)
 
-import { alignExtents, type Extent, fault, openDigester } from '../disk/index.js';
-import { type Batch, run, type SlabPool, type StageReport, type Step } from '../pipeline/index.js';
+import { alignExtents, fault, openDigester } from '../disk/index.js';
+import { type Batch, run, type StageReport, type Step } from '../pipeline/index.js';
 import { DigestReader, type Store, type StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { type Image, openImage, STDIN } from './image.js';
 import { usableSnapshot } from './names.js';
-import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
 import { type Range, Ranges } from './ranges.js';
+import { bytesIn, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { asOwn, withStore } from './store.js';
 
@@ -81,31 +82,14 @@ class Comparison {
     this.#at = Math.max(this.#at, end);
   }
 
-  async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
-    const { clusterSize } = this.#store.geometry;
-    const step = slabs.layout.clusters * clusterSize;
-    for (const { start, end } of extents) {
-      for (let at = start; at < end; at += step) {
-        const batch = await slabs.lease();
-        batch.begin(at, Math.min(step, end - at));
-        this.#digests.read(at / clusterSize, batch.count, batch.known);
-        yield batch;
-      }
-    }
-  }
-
   #steps(bytes: number, batches: number): Step[] {
     const { threads } = this.#options;
     const { path, fd, size, seekable } = this.#image;
     const digests = { algorithm: this.#facts.digest, seed: this.#facts.seed };
-    const crew = (stage: string, usual: number, early: boolean): stages.Crew => ({
-      threads: threadsFor(stage, threads, usual, batches),
-      early,
-    });
+    const crew = planCrews(threads, batches, isLarge(bytes, true));
     const reading = { path, fd, size, seekable, digests, dependent: true };
-    const large = isLarge(bytes, true);
     return [
-      stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, large)),
+      stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
       stages.dedup(digests, crew('dedup', 1, false)),
     ];
   }
@@ -115,7 +99,7 @@ class Comparison {
     const { size } = this.#image;
     const { memory, events, signal } = this.#options;
     const extents = [...alignExtents(this.#image.data(), clusterSize, size)];
-    const bytes = extents.reduce((sum, { start, end }) => sum + end - start, 0);
+    const bytes = bytesIn(extents);
     const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
     const batches = Math.ceil(size / (clusters * clusterSize));
     const steps = this.#steps(bytes, batches);
@@ -141,7 +125,7 @@ class Comparison {
         verb: 'compare',
         slabs,
         pools,
-        source: () => this.#source(extents, slabs),
+        source: () => imageBatches(extents, slabs, this.#digests),
         steps,
         sink,
         totalBytes: size,

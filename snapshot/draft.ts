@@ -38,6 +38,7 @@ import { takeLine } from './line.js';
 import { checkLineage } from './lineage.js';
 import { nextId } from './names.js';
 import { batchBytesFor, planSlabs } from './plan.js';
+import { bytesIn, imageBatches } from './reading.js';
 import type { WritableStore } from './store.js';
 import type { TakeOptions, TakeResult } from './take-options.js';
 import { TOOL } from './version.js';
@@ -109,7 +110,8 @@ export class Draft {
     const clusters = this.#batchClusters;
     const { clusterSize } = this.#store.geometry;
     const extents = this.#candidates(epoch);
-    const bytes = extents.reduce((sum, { start, end }) => sum + end - start, 0);
+    const bytes = bytesIn(extents);
+    this.#counts.readBytes = bytes;
     const batches = Math.ceil(this.#image.size / (clusters * clusterSize));
     const steps = takeLine({
       image: this.#image,
@@ -158,25 +160,13 @@ export class Draft {
   }
 
   async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
-    const { clusterSize } = this.#store.geometry;
-    const step = slabs.layout.clusters * clusterSize;
     if (!this.#image.seekable && this.#image.size === 0) {
       // There is nothing to read, but scan must see that the pipe ends here.
       const batch = await slabs.lease();
       batch.begin(0, 0);
       yield batch;
     }
-    for (const { start, end } of extents) {
-      for (let at = start; at < end; at += step) {
-        const batch = await slabs.lease();
-        batch.begin(at, Math.min(step, end - at));
-        const parent = this.#builder.parentDigests;
-        if (parent) parent.read(at / clusterSize, batch.count, batch.known);
-        else batch.known.fill(0);
-        this.#counts.readBytes += batch.length;
-        yield batch;
-      }
-    }
+    yield* imageBatches(extents, slabs, this.#builder.parentDigests);
   }
 
   /** record: enters a written batch in the new snapshot's tables. */

@@ -5,7 +5,7 @@ import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
-import { isLarge, type Threads, threadsFor } from './plan.js';
+import { isLarge, planCrews, type Threads } from './plan.js';
 import type { WritableStore } from './store.js';
 import { Twins } from './twins.js';
 
@@ -30,16 +30,13 @@ const ALL = Number.POSITIVE_INFINITY;
 
 const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
   const { dependent } = work;
-  const large = isLarge(work.bytes, dependent);
+  const crew = planCrews(work.threads, work.batches, isLarge(work.bytes, dependent));
   const plain = work.codec === 'none';
   // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
   const readers = dependent ? ALL : plain ? 2 : 1;
-  const crew = (stage: TakeStage, usual: number, sure: boolean): stages.Crew => ({
-    threads: threadsFor(stage, work.threads, usual, work.batches),
-    early: large && sure,
-  });
+  const scan = crew('scan', readers, true);
   return {
-    scan: work.seekable ? crew('scan', readers, true) : { threads: 1, early: large },
+    scan: work.seekable ? scan : { ...scan, threads: 1 },
     dedup: crew('dedup', 1, false),
     pad: crew('pad', 1, false),
     compress: crew('compress', ALL, !dependent && !plain),

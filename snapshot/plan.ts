@@ -9,6 +9,7 @@ import {
   slabBytes,
   TASKS_PER_THREAD,
 } from '../pipeline/index.js';
+import type { Crew } from '../stages/index.js';
 
 /** Threads per stage by name; a number is for all stages. */
 export type Threads = number | Readonly<Record<string, number>>;
@@ -21,7 +22,7 @@ const MAX_THREADS = 256;
  */
 const READING_BATCH_BYTES = 16 * MiB;
 const LARGE_BATCH_BYTES = 8 * MiB;
-export const BATCH_BYTES = 4 * MiB;
+const BATCH_BYTES = 4 * MiB;
 /** What a small --memory leads to. */
 const SMALL_BATCH_BYTES = MiB;
 /** So many batches at least keep all threads of a small job busy. */
@@ -34,7 +35,7 @@ const MIN_SLABS = 4;
 const DEFAULT_MEMORY = 192 * MiB;
 
 /** Threads for one stage: what was asked for it, or `usual` capped by the machine and the work. */
-export const threadsFor = (
+const threadsFor = (
   stage: string,
   asked: Threads | undefined,
   usual: number,
@@ -87,6 +88,24 @@ export const batchBytesFor = (
   const needed = Math.ceil(Math.max(1, size) / clusterSize) * clusterSize;
   return Math.max(clusterSize, Math.min(usual, needed));
 };
+
+/**
+ * Gives each stage of a line its crew: `usual` threads unless others were asked for, started at once where the
+ * job is large and the stage's work is sure.
+ */
+export const planCrews =
+  (asked: Threads | undefined, batches: number, large: boolean) =>
+  (stage: string, usual: number, sure: boolean): Crew => ({
+    threads: threadsFor(stage, asked, usual, batches),
+    early: large && sure,
+  });
+
+/** A slab for reading a store: a payload is known only to the sector and may be up to two clusters long. */
+export const readingLayout = (clusterSize: number, batchBytes: number): SlabLayout => ({
+  clusterSize,
+  clusters: batchBytes / clusterSize,
+  packedBytes: batchBytes + 2 * clusterSize,
+});
 
 /** The slabs for a line of stages, within `memory` bytes. */
 export const planSlabs = (

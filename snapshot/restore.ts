@@ -9,7 +9,14 @@ import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
 import { usableSnapshot } from './names.js';
 import { type Output, openOutput } from './output.js';
-import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import {
+  batchBytesFor,
+  checkThreadNames,
+  isLarge,
+  planCrews,
+  planSlabs,
+  readingLayout,
+} from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { asOwn, codecOf, decoderOf, imageSizeOf, withStore } from './store.js';
 
@@ -48,11 +55,7 @@ const stepsFor = (
   verified: boolean,
   work: { readonly bytes: number; readonly batches: number },
 ): Step[] => {
-  const large = isLarge(work.bytes);
-  const crew = (stage: string, usual: number, sure: boolean): stages.Crew => ({
-    threads: threadsFor(stage, options.threads, usual, work.batches),
-    early: large && sure,
-  });
+  const crew = planCrews(options.threads, work.batches, isLarge(work.bytes));
   const packed = codecOf(store) !== 'none';
   const { facts } = store;
   const digests = verified && facts ? { algorithm: facts.digest, seed: facts.seed } : undefined;
@@ -94,13 +97,7 @@ const pour = async (
   const batchBytes = batchBytesFor(clusterSize, size, options.memory);
   const batches = Math.ceil(size / batchBytes);
   const steps = stepsFor(store, options, output, verified, { bytes: size, batches });
-  // A payload is known only to the sector and may be up to two clusters long.
-  const layout = {
-    clusterSize,
-    clusters: batchBytes / clusterSize,
-    packedBytes: batchBytes + 2 * clusterSize,
-  };
-  const slabs = planSlabs(layout, steps, batches, options.memory);
+  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
   const map = new SnapshotMap(store, snapshot, size, digests);
   const reports = await withPools(options, (pools) =>
     run({

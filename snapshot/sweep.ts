@@ -32,6 +32,16 @@ interface View {
   readonly digests: Buffer;
 }
 
+/** The clusters of one snapshot below one L1 entry: `count` of them from guest cluster `first` on. */
+interface Part {
+  readonly swept: Swept;
+  readonly first: number;
+  readonly count: number;
+  readonly view: View;
+  /** What the snapshot before says of them. */
+  readonly before: View | undefined;
+}
+
 /** Damage that needs no data to be seen. */
 export type Report = (
   swept: Swept,
@@ -79,7 +89,8 @@ export class Sweep {
         const end = Math.min(geometry.clusters(swept.size), first + geometry.l2Entries);
         if (end <= first) continue;
         const view = this.#view(swept, first, end);
-        if (view) yield* this.#ofView(swept, first, end, view, before, slabs, skip);
+        const part = view && { swept, first, count: end - first, view, before };
+        if (part) yield* this.#ofPart(part, slabs, skip);
         else skip(Math.min(end * geometry.clusterSize, swept.size) - first * geometry.clusterSize);
         before = view ?? before;
       }
@@ -107,49 +118,34 @@ export class Sweep {
     }
   }
 
-  async *#ofView(
-    swept: Swept,
-    first: number,
-    end: number,
-    view: View,
-    before: View | undefined,
+  async *#ofPart(
+    part: Part,
     slabs: SlabPool,
     skip: (bytes: number) => void,
   ): AsyncGenerator<Batch> {
     const { clusterSize } = this.#store.geometry;
+    const { swept, first, count } = part;
     const bytesOf = (from: number, to: number): number =>
       Math.min((first + to) * clusterSize, swept.size) - (first + from) * clusterSize;
     let at = 0;
-    while (at < end - first) {
-      const next = this.#nextWanted(swept, first, at, end - first, view, before);
+    while (at < count) {
+      // Those that read as zeros are checked on the way.
+      let next = at;
+      while (next < count && this.#kindAt(part, next) === Kind.same) next += 1;
       if (next > at) skip(bytesOf(at, next));
       at = next;
-      if (at === end - first) return;
+      if (at === count) return;
       const batch = await slabs.lease();
-      const most = Math.min(end - first - at, batch.layout.clusters);
+      const most = Math.min(count - at, batch.layout.clusters);
       batch.begin((first + at) * clusterSize, bytesOf(at, at + most));
       this.#owners.set(batch.slab, swept);
-      at += this.#fill(batch, swept, first, at, most, view, before);
+      at += this.#fill(batch, part, at, most);
       yield batch;
     }
   }
 
-  /** The first slot from `at` on that has to be read; checks those that read as zeros on the way. */
-  #nextWanted(
-    swept: Swept,
-    first: number,
-    at: number,
-    end: number,
-    view: View,
-    before: View | undefined,
-  ): number {
-    let slot = at;
-    while (slot < end && this.#kindAt(swept, first, slot, view, before) === Kind.same) slot += 1;
-    return slot;
-  }
-
   /** What there is to do for one slot: `same` for nothing. */
-  #kindAt(swept: Swept, first: number, slot: number, view: View, before: View | undefined): number {
+  #kindAt({ swept, first, view, before }: Part, slot: number): number {
     const { table, digests } = view;
     const [hi, lo] = [table.hi(slot), table.lo(slot)];
     const at = slot * DIGEST_BYTES;
@@ -175,22 +171,15 @@ export class Sweep {
   }
 
   /** Fills a batch from slot `from` on; returns how many clusters it holds. */
-  #fill(
-    batch: Batch,
-    swept: Swept,
-    first: number,
-    from: number,
-    most: number,
-    view: View,
-    before: View | undefined,
-  ): number {
+  #fill(batch: Batch, part: Part, from: number, most: number): number {
     const { geometry } = this.#store;
+    const { swept, first, view } = part;
     const payloads = new PayloadSpace(batch);
     let count = 0;
     let live = 0;
     for (; count < most; count += 1) {
       const slot = from + count;
-      const kind = this.#kindAt(swept, first, slot, view, before);
+      const kind = this.#kindAt(part, slot);
       batch.kinds[count] = kind !== Kind.same && this.#chosen() ? kind : Kind.same;
       if (batch.kinds[count] === Kind.same) continue;
       live += 1;

@@ -7,7 +7,14 @@ import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/
 import { DigestReader, type Snapshot, type Store, type StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { usableSnapshot } from './names.js';
-import { batchBytesFor, checkThreadNames, isLarge, planSlabs, threadsFor } from './plan.js';
+import {
+  batchBytesFor,
+  checkThreadNames,
+  isLarge,
+  planCrews,
+  planSlabs,
+  readingLayout,
+} from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { asOwn, codecOf, decoderOf, withStore } from './store.js';
 import { Sweep, type Swept } from './sweep.js';
@@ -144,11 +151,7 @@ const stepsFor = (
   { threads }: VerifyOptions,
   bytes: number,
 ): Step[] => {
-  const large = isLarge(bytes);
-  const crew = (stage: string, usual: number, sure: boolean): stages.Crew => ({
-    threads: threadsFor(stage, threads, usual, Number.POSITIVE_INFINITY),
-    early: large && sure,
-  });
+  const crew = planCrews(threads, Number.POSITIVE_INFINITY, isLarge(bytes));
   const digests = { algorithm: facts.digest, seed: facts.seed };
   const packed = codecOf(store) !== 'none';
   const decoder = { codec: decoderOf(store), digests, tolerant: true };
@@ -179,13 +182,8 @@ const sweepAll = async (
   const totalBytes = swept.reduce((sum, { size }) => sum + size, 0);
   const batchBytes = batchBytesFor(clusterSize, totalBytes, options.memory);
   const steps = stepsFor(store, facts, options, Math.min(totalBytes, store.file.allocated()));
-  const layout = {
-    clusterSize,
-    clusters: batchBytes / clusterSize,
-    packedBytes: batchBytes + 2 * clusterSize,
-  };
   const batches = Math.ceil(totalBytes / batchBytes);
-  const slabs = planSlabs(layout, steps, batches, options.memory);
+  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
   const counts = { clusters: 0, bytes: 0 };
   const record = (batch: Batch): void => {
     for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {

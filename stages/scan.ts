@@ -87,6 +87,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
       fingerprint(batch.cluster(i), digests, at);
       at += DIGEST_BYTES;
     }
+    // The short tail of an image was taken for a whole cluster above.
     const tail = batch.lengthOf(end - 1);
     if (tail < clusterSize) {
       const content = batch.cluster(place + end - 1 - first).subarray(0, tail);
