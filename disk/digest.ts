@@ -58,7 +58,9 @@ export const openDigester = (algorithm: DigestAlgorithm, seed: Uint8Array): Dige
     digest(data, into, at) {
       hash.reset();
       hash.update(data);
-      into.set(hash.digest(), at);
+      const digest = hash.digest();
+      // Byte by byte: for so few, set() into shared memory takes half as long as digesting 64 KiB.
+      for (let i = 0; i < DIGEST_BYTES; i += 1) into[at + i] = digest[i] as number;
       if (into[at] === 0 && isZeroDigest(into, at)) into[at] = 1;
     },
   };

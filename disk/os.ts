@@ -104,6 +104,12 @@ export const allocatePages = (bytes: number): SharedBytes => {
   return { memory, start: (PAGE_BYTES - behind) % PAGE_BYTES };
 };
 
+/** A buffer of so many bytes that begins on a page boundary. */
+export const pageBuffer = (bytes: number): Buffer => {
+  const { memory, start } = allocatePages(bytes);
+  return Buffer.from(memory, start, bytes);
+};
+
 /** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */
 export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_END));
 

@@ -1,6 +1,7 @@
 // One stage in one run. Its threads are started at once when its work is sure to be large; otherwise a
 // stage that allows it begins on the main thread, and gets its threads when they begin to pay: when as much
-// time was spent there as starting them takes (docs/decisions/0008).
+// time was spent there as starting them takes, and the main thread is what the others wait for
+// (docs/decisions/0008).
 
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
@@ -13,6 +14,9 @@ import { type Outcome, openStage, type ThreadSetup } from './thread.js';
 
 /** What starting one thread costs: 30 to 60 ms of a processor. */
 const START_MICROS = 50_000;
+
+/** A main thread that is busy for less of the time keeps nobody waiting. */
+const BUSY_SHARE = 0.75;
 
 /** After so much work at a stretch, signals and the other stages' threads get their turn. */
 const TURN_MICROS = 3_000;
@@ -30,6 +34,8 @@ export class StageRun {
   #sinceTurn = 0;
   /** Where the last batch was that was with any thread. */
   #lastOffset = 0;
+  /** The main thread's time when the run began. */
+  readonly #began = performance.eventLoopUtilization();
 
   constructor(use: StageUse, setup: Omit<ThreadSetup, 'module' | 'options'>, pools: Pools) {
     this.use = use;
@@ -63,7 +69,9 @@ export class StageRun {
   /** True while threads would cost more than they have to do, as far as is known. */
   get #beginsHere(): boolean {
     const { beginsHere, threads } = this.use;
-    return beginsHere === true && this.#pool === undefined && this.#micros < START_MICROS * threads;
+    if (beginsHere !== true || this.#pool !== undefined) return false;
+    if (this.#micros < START_MICROS * threads) return true;
+    return performance.eventLoopUtilization(this.#began).utilization < BUSY_SHARE;
   }
 
   /** Does a batch on the main thread. */

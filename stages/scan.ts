@@ -10,6 +10,7 @@ import {
   type Fault,
   fault,
   ioFault,
+  pageBuffer,
   waitReadable,
 } from '../disk/index.js';
 import { type Batch, type Desk, type StageThread, stage } from '../pipeline/index.js';
@@ -79,45 +80,41 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     return true;
   };
 
-  /** Digests clusters [first, end) of the batch, of which the content lies where cluster `place` belongs. */
-  const digest = (batch: Batch, first: number, end: number, place: number): void => {
-    const { digests } = batch;
-    let at = first * DIGEST_BYTES;
-    for (let i = place; i < place + end - first; i += 1) {
-      fingerprint(batch.cluster(i), digests, at);
-      at += DIGEST_BYTES;
-    }
-    // The short tail of an image was taken for a whole cluster above.
-    const tail = batch.lengthOf(end - 1);
-    if (tail < clusterSize) {
-      const content = batch.cluster(place + end - 1 - first).subarray(0, tail);
-      fingerprint(content, digests, at - DIGEST_BYTES);
+  /** With a parent every piece is read to this one place, which so stays in the processor's cache. */
+  const place = dependent ? pageBuffer(step * clusterSize) : undefined;
+  const views = Array.from({ length: place ? step : 0 }, (_, i) =>
+    (place as Buffer).subarray(i * clusterSize, (i + 1) * clusterSize),
+  );
+
+  /** Digests clusters [first, end) of the batch, of which the content lies in `views` or in the batch. */
+  const digest = (batch: Batch, first: number, end: number): void => {
+    for (let i = first; i < end; i += 1) {
+      const whole = views[i - first] ?? batch.cluster(i);
+      const length = batch.lengthOf(i);
+      const content = length === clusterSize ? whole : whole.subarray(0, length);
+      fingerprint(content, batch.digests, i * DIGEST_BYTES);
     }
   };
 
-  /** Copies those of clusters [first, end) that are not the parent's from `place` to where they belong. */
-  const keep = (batch: Batch, first: number, end: number, place: number): void => {
+  /** Copies those of clusters [first, end) that are not the parent's to where they belong. */
+  const keep = (batch: Batch, first: number, end: number): void => {
     if (batch.isKnown(first, end)) return;
     for (let i = first; i < end; i += 1) {
-      if (batch.isKnown(i, i + 1)) continue;
-      batch.cluster(place + i - first).copy(batch.cluster(i));
+      if (!batch.isKnown(i, i + 1)) views[i - first]?.copy(batch.cluster(i));
     }
   };
 
   return {
     batch(batch: Batch): void {
       const { count } = batch;
-      // With a parent all pieces are read to where the last one belongs, so that this place stays cached.
-      const last = Math.max(0, count - step);
-      for (let first = 0, end = count % step || step; first < count; first = end, end += step) {
-        const place = dependent ? last : first;
+      for (let first = 0; first < count; first += step) {
+        const end = Math.min(first + step, count);
         const from = first * clusterSize;
         const length = Math.min(end * clusterSize, batch.length) - from;
-        const at = place * clusterSize;
-        const bytes = batch.data.subarray(at, at + length);
+        const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
         if (!fill(bytes, batch.offset + from)) return;
-        digest(batch, first, end, place);
-        if (place !== first) keep(batch, first, end, place);
+        digest(batch, first, end);
+        if (place) keep(batch, first, end);
       }
       batch.digested = true;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {
