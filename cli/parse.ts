@@ -55,3 +55,30 @@ export const parseThreads = (text: string): number | Record<string, number> => {
     }),
   );
 };
+
+/** A range of bytes as START:LENGTH, each a size. */
+export const parseRange = (text: string): { start: number; length: number } => {
+  const [start, length, ...rest] = text.split(':').map(parseSize);
+  if (start !== undefined && length !== undefined && length > 0 && rest.length === 0) {
+    return { start, length };
+  }
+  throw fault('usage', {
+    problem: `--range ${JSON.stringify(text)} is not a range.`,
+    advice: 'Write it as START:LENGTH, as in 4096:64K or 1G:256M.',
+  });
+};
+
+const SECONDS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600 };
+
+/** A time as 90, 90s, 10m or 1.5h; in seconds. */
+export const parseSeconds =
+  (option: string) =>
+  (text: string): number => {
+    const match = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text.trim());
+    const seconds = match ? Number(match[1]) * (SECONDS[match[2] ?? ''] ?? 1) : 0;
+    if (seconds > 0) return seconds;
+    throw fault('usage', {
+      problem: `${option} ${JSON.stringify(text)} is not a time.`,
+      advice: 'Write it as 90s, 10m or 1.5h.',
+    });
+  };

@@ -2,7 +2,15 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
-import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
+import {
+  parseMemory,
+  parseNumber,
+  parsePercent,
+  parseRange,
+  parseSeconds,
+  parseSizeOption,
+  parseThreads,
+} from './parse.js';
 import { type CommonOptions, Screen } from './screen.js';
 
 /** A command's work: the exit code, or a fault. */
@@ -97,10 +105,14 @@ const addRestore = (program: Command): void => {
   common(program.command('restore <store> <snapshot> <output>'))
     .summary('bring a snapshot back')
     .description(
-      'Writes SNAPSHOT (a tag, #id, uuid prefix or "latest") of STORE to OUTPUT, a new file or a block\n' +
-        'device. Every cluster is held against its digest; holes stay holes.',
+      'Writes SNAPSHOT (a tag, #id, uuid prefix or "latest") of STORE to OUTPUT: a new file, a block device, or\n' +
+        '"-" for standard output. Every cluster is held against its digest; holes stay holes.',
     )
     .option('-f, --force', 'replace an existing file, or write to a block device')
+    .option('--in-place', 'OUTPUT is a copy of the image: write only what differs')
+    .option('--dry-run', 'with --in-place: only say how much differs')
+    .option('--range <start:length>', 'only these bytes of the image', parseRange)
+    .option('--skip-damaged', 'go on past damage, and list it in OUTPUT.bad-ranges (exit code 3)')
     .option('--threads <n>', 'threads per stage, or as decode=4', parseThreads)
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
     .addHelpText(
@@ -108,7 +120,9 @@ const addRestore = (program: Command): void => {
       `
 Examples:
   nvsnap restore vm.qcow2 latest nvdimm.img
-  nvsnap restore vm.qcow2 before-upgrade /dev/pmem0 --force`,
+  nvsnap restore vm.qcow2 before-upgrade /dev/pmem0 --force
+  nvsnap restore vm.qcow2 latest nvdimm.img --in-place
+  nvsnap restore vm.qcow2 latest - --range 1M:4K | hexdump -C`,
     )
     .action(act(() => import('./restore.js')));
 };
@@ -169,11 +183,16 @@ const addVerify = (program: Command): void => {
         'holds it against its digest. Exit code 3 when damage is found.',
     )
     .option('--sample <percent>', 'read so many percent of the clusters, at random', parsePercent)
+    .option(
+      '--time-budget <time>',
+      'begin somewhere, and stop after 90s, 10m or 1.5h',
+      parseSeconds('--time-budget'),
+    )
     .option('--threads <n>', 'threads per stage, or as decode=4', parseThreads)
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
     .addHelpText(
       'after',
-      '\nExamples:\n  nvsnap verify vm.qcow2\n  nvsnap verify vm.qcow2 latest --sample 5',
+      '\nExamples:\n  nvsnap verify vm.qcow2\n  nvsnap verify vm.qcow2 latest --sample 5\n  nvsnap verify vm.qcow2 --time-budget 10m',
     )
     .action(act(() => import('./verify.js')));
 };

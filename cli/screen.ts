@@ -92,11 +92,11 @@ export class Screen {
     process.stderr.write(`${sentence}\n`);
   }
 
-  /** The result: `value` for machines, `words` for people. */
-  result(value: unknown, words: () => string): void {
+  /** The result: `value` for machines, `words` for people. `to`: where standard output is taken. */
+  result(value: unknown, words: () => string, to: NodeJS.WriteStream = process.stdout): void {
     this.#clear();
-    if (this.#options.json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
-    else if (!this.#options.quiet) process.stdout.write(`${words()}\n`);
+    if (this.#options.json) to.write(`${JSON.stringify(value, null, 2)}\n`);
+    else if (!this.#options.quiet) to.write(`${words()}\n`);
   }
 
   /** One sentence of what, one of what to do. Returns the exit code. */

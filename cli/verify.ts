@@ -23,11 +23,12 @@ const words = (r: VerifyResult): string => {
     lines.push(`Made by another program and without digests: ${r.unverifiable.join(', ')}.`);
   }
   const read = `${r.clusters} stored clusters (${formatSize(r.bytes)} of images) read`;
+  const partly = r.complete ? '' : ' (not all of them: the time was over)';
   const found = r.damagedClusters === 0 ? 'no damage' : `${r.damagedClusters} damaged`;
   const count = r.snapshots.length - r.unverifiable.length;
   return [
     ...lines,
-    `Verified ${count} ${count === 1 ? 'snapshot' : 'snapshots'} of ${r.store}: ${read}, ${found}, in ` +
+    `Verified ${count} ${count === 1 ? 'snapshot' : 'snapshots'} of ${r.store}: ${read}${partly}, ${found}, in ` +
       `${(r.elapsedMs / 1000).toFixed(2)} s.`,
   ].join('\n');
 };

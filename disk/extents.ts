@@ -60,3 +60,22 @@ export function* subtractExtents(a: Iterable<Extent>, b: readonly Extent[]): Gen
     if (at < end) yield { start: at, end };
   }
 }
+
+/** What is in either of two sorted lists. */
+export function* unionExtents(a: readonly Extent[], b: readonly Extent[]): Generator<Extent> {
+  let i = 0;
+  let j = 0;
+  let open: { start: number; end: number } | undefined;
+  for (let x = a[i], y = b[j]; x || y; x = a[i], y = b[j]) {
+    const takesA = x !== undefined && (y === undefined || x.start <= y.start);
+    const next = (takesA ? x : y) as Extent;
+    if (takesA) i += 1;
+    else j += 1;
+    if (open && next.start <= open.end) open.end = Math.max(open.end, next.end);
+    else {
+      if (open) yield open;
+      open = { ...next };
+    }
+  }
+  if (open) yield open;
+}

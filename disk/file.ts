@@ -12,6 +12,9 @@ import { punchHole } from './os.js';
 /** The unit of a file's block count, whatever the file system's own (stat(2)). */
 export const BLOCK_BYTES = 512;
 
+/** Zeros that are written at once. */
+const ZERO_PIECE_BYTES = 1024 * 1024;
+
 /** What a thread needs to use a file that another thread opened; plain data. */
 export interface FileSpec {
   readonly path: string;
@@ -35,6 +38,8 @@ export interface File {
   truncate(length: number): void;
   /** Gives `length` bytes (below 4 GiB) back to the file system; they read as zeros. False if not possible. */
   punch(position: number, length: number): boolean;
+  /** Makes `length` bytes (below 4 GiB) read as zeros: punched where that is possible, else written. */
+  zero(position: number, length: number): void;
   /** Resolves when everything written before the call is durable (fdatasync). */
   sync(): Promise<void>;
   close(): void;
@@ -94,6 +99,14 @@ class PlainFile implements File {
 
   punch(position: number, length: number): boolean {
     return punchHole(this.spec.fd, { start: position, end: position + length });
+  }
+
+  zero(position: number, length: number): void {
+    if (length === 0 || this.punch(position, length)) return;
+    const zeros = Buffer.alloc(Math.min(length, ZERO_PIECE_BYTES));
+    for (let done = 0; done < length; done += zeros.length) {
+      this.write(zeros.subarray(0, Math.min(zeros.length, length - done)), position + done);
+    }
   }
 
   sync(): Promise<void> {

@@ -6,4 +6,5 @@ export * from './faults.js';
 export * from './file.js';
 export * from './lock.js';
 export * from './os.js';
+export * from './stream.js';
 export * from './units.js';

@@ -10,6 +10,7 @@ const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const ENXIO = 6;
 const POLLIN = 1;
+const POLLOUT = 4;
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
@@ -138,6 +139,10 @@ export function* dataExtents(fd: number, size: number): Generator<Extent> {
 /** Waits up to `timeoutMs` for `fd` to have input (or its end). */
 export const waitReadable = (fd: number, timeoutMs: number): boolean =>
   libc().poll([{ fd, events: POLLIN, revents: 0 }], 1, timeoutMs) > 0;
+
+/** Waits up to `timeoutMs` until `fd` takes output (or nobody reads it any more). */
+export const waitWritable = (fd: number, timeoutMs: number): boolean =>
+  libc().poll([{ fd, events: POLLOUT, revents: 0 }], 1, timeoutMs) > 0;
 
 const lockOf = (type: number, position: number) => ({
   type,

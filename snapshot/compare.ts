@@ -2,18 +2,22 @@
 // store only these are read.
 //
 //     image ─▶ scan ─▶ dedup ─▶ (ranges)
+//
+// A snapshot that another program made has no digests: then its bytes are read and compared.
 
-import { alignExtents, fault, openDigester } from '../disk/index.js';
+import { alignExtents, attachFile, type Extent, fault } from '../disk/index.js';
 import { type Batch, run, type StageReport, type Step } from '../pipeline/index.js';
-import { DigestReader, type Store, type StoreFacts } from '../qcow2/index.js';
+import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { type Image, openImage, STDIN } from './image.js';
 import { usableSnapshot } from './names.js';
+import { nonZeroPieces } from './non-zero.js';
 import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
-import { type Range, Ranges } from './ranges.js';
+import { pour } from './pour.js';
+import { type Range, RangeBag, Ranges } from './ranges.js';
 import { bytesIn, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { asOwn, withStore } from './store.js';
+import { digestOptionsOf, digestsOf, imageSizeOf, withStore } from './store.js';
 
 export interface CompareOptions extends RunOptions {
   readonly store: string;
@@ -41,7 +45,7 @@ export interface CompareResult {
   readonly stages: readonly StageReport[];
 }
 
-export const COMPARE_STAGES = ['scan', 'dedup'] as const;
+export const COMPARE_STAGES = ['scan', 'dedup', 'fetch', 'decode', 'deliver'] as const;
 
 /** One comparison while it runs. */
 class Comparison {
@@ -49,7 +53,7 @@ class Comparison {
   readonly #facts: StoreFacts;
   readonly #image: Image;
   readonly #digests: DigestReader;
-  readonly #options: CompareOptions;
+  readonly #options: RunOptions;
   readonly ranges = new Ranges();
   /** The end of what was compared so far, in clusters. */
   #at = 0;
@@ -60,7 +64,7 @@ class Comparison {
     store: Store,
     facts: StoreFacts,
     what: { image: Image; digests: DigestReader; snapshotBytes: number },
-    options: CompareOptions,
+    options: RunOptions,
   ) {
     this.#store = store;
     this.#facts = facts;
@@ -85,7 +89,7 @@ class Comparison {
   #steps(bytes: number, batches: number): Step[] {
     const { threads } = this.#options;
     const { path, fd, size, seekable } = this.#image;
-    const digests = { algorithm: this.#facts.digest, seed: this.#facts.seed };
+    const digests = digestOptionsOf(this.#facts);
     const crew = planCrews(threads, batches, isLarge(bytes, true));
     const reading = { path, fd, size, seekable, digests, dependent: true };
     return [
@@ -140,9 +144,97 @@ class Comparison {
   }
 }
 
+/** What an open image and a snapshot are compared by. */
+interface Sides {
+  readonly store: Store;
+  readonly snapshot: Snapshot;
+  readonly image: Image;
+}
+
+/** Compares with the recorded digests: of the store no data is read. */
+const compareDigests = async (
+  { store, image }: Sides,
+  facts: StoreFacts,
+  digests: DigestReader,
+  snapshotBytes: number,
+  options: RunOptions,
+): Promise<{ ranges: Ranges; stages: readonly StageReport[] }> => {
+  const comparison = new Comparison(store, facts, { image, digests, snapshotBytes }, options);
+  const stages = await comparison.run();
+  return { ranges: comparison.ranges, stages };
+};
+
+/** Compares with the stored bytes, where there are no digests. */
+const compareContent = async (
+  { store, snapshot, image }: Sides,
+  snapshotBytes: number,
+  options: RunOptions,
+): Promise<{ ranges: Ranges; stages: readonly StageReport[] }> => {
+  const { clusterSize } = store.geometry;
+  const file = attachFile({ path: image.path, fd: image.fd });
+  const bag = new RangeBag();
+  const expectZeros = async (range: Extent): Promise<void> => {
+    for await (const { start, end } of nonZeroPieces(file, range, clusterSize)) bag.add(start, end);
+  };
+  const { stages } = await pour(
+    {
+      verb: 'compare',
+      store,
+      snapshot,
+      digests: undefined,
+      window: { start: 0, end: snapshotBytes },
+      output: { output: file.spec, manner: 'update', shift: 0, dryRun: true },
+      zeros: expectZeros,
+      delivered: (batch) => {
+        for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+          const at = batch.offset + i * clusterSize;
+          bag.add(at, at + batch.lengthOf(i));
+        }
+      },
+    },
+    options,
+  );
+  await expectZeros({ start: snapshotBytes, end: Math.max(snapshotBytes, image.size) });
+  return { ranges: bag.sorted(), stages };
+};
+
+/** Compares a snapshot of an open store with an image. */
+export const compareIn = async (
+  store: Store,
+  snapshot: Snapshot,
+  options: CompareOptions,
+): Promise<CompareResult> => {
+  const began = performance.now();
+  const digests = digestsOf(store, snapshot);
+  const image = openImage(options.image);
+  try {
+    const snapshotBytes = imageSizeOf(store, snapshot);
+    const sides = { store, snapshot, image };
+    const { ranges, stages } =
+      digests && store.facts
+        ? await compareDigests(sides, store.facts, digests, snapshotBytes, options)
+        : await compareContent(sides, snapshotBytes, options);
+    image.checkSize();
+    return {
+      store: options.store,
+      tag: snapshot.entry.tag,
+      image: options.image,
+      equal: ranges.count === 0 && snapshotBytes === image.size,
+      snapshotBytes,
+      imageBytes: image.size,
+      differentBytes: ranges.bytes,
+      rangeCount: ranges.count,
+      ranges: ranges.kept,
+      elapsedMs: Math.round(performance.now() - began),
+      stages,
+    };
+  } finally {
+    image.close();
+  }
+};
+
 /** Compares a snapshot with an image. Rejects with a Fault. */
 export const compare = async (options: CompareOptions): Promise<CompareResult> => {
-  const began = performance.now();
   checkThreadNames(options.threads, COMPARE_STAGES);
   if (options.image === STDIN) {
     throw fault('usage', {
@@ -150,43 +242,7 @@ export const compare = async (options: CompareOptions): Promise<CompareResult> =
       advice: 'Name a file or a block device.',
     });
   }
-  return withStore(options.store, async (store) => {
-    const snapshot = usableSnapshot(store, options.snapshot);
-    const own = asOwn(snapshot);
-    if (!store.facts || !own) {
-      throw fault('usage', {
-        problem: `The snapshot ${JSON.stringify(snapshot.entry.tag)} was made by another program and has no digests.`,
-        advice: 'Restore it, and compare the two files.',
-      });
-    }
-    const digests = new DigestReader(
-      store,
-      own,
-      openDigester(store.facts.digest, store.facts.seed),
-    );
-    const image = openImage(options.image);
-    try {
-      const snapshotBytes = own.record.imageSize;
-      const what = { image, digests, snapshotBytes };
-      const comparison = new Comparison(store, store.facts, what, options);
-      const reports = await comparison.run();
-      image.checkSize();
-      const { ranges } = comparison;
-      return {
-        store: options.store,
-        tag: snapshot.entry.tag,
-        image: options.image,
-        equal: ranges.count === 0 && snapshotBytes === image.size,
-        snapshotBytes,
-        imageBytes: image.size,
-        differentBytes: ranges.bytes,
-        rangeCount: ranges.count,
-        ranges: ranges.kept,
-        elapsedMs: Math.round(performance.now() - began),
-        stages: reports,
-      };
-    } finally {
-      image.close();
-    }
-  });
+  return withStore(options.store, (store) =>
+    compareIn(store, usableSnapshot(store, options.snapshot), options),
+  );
 };

@@ -2,7 +2,7 @@
 // to be fetched. Parts that read as zeros are not made into batches at all, once their digests say so
 // too.
 
-import { DIGEST_BYTES, fault, isZeroDigest } from '../disk/index.js';
+import { DIGEST_BYTES, type Extent, Fault, fault, isZeroDigest } from '../disk/index.js';
 import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
 import {
   type DigestReader,
@@ -14,20 +14,34 @@ import {
   type Table,
 } from '../qcow2/index.js';
 
+/** What is to be read of a snapshot. */
+export interface MapUse {
+  /** Size of its image in bytes. */
+  readonly size: number;
+  /** The image bytes that are wanted. */
+  readonly window: Extent;
+  /** The digests to hold everything against; undefined where there are none. */
+  readonly digests: DigestReader | undefined;
+  /** True when there must be a batch for the last cluster, even if it reads as zeros. */
+  readonly toTheEnd?: boolean | undefined;
+  /** Hears of damaged image bytes [start, end) that no batch stands for; left out, all damage is thrown. */
+  readonly damaged?: ((start: number, end: number) => void) | undefined;
+}
+
+/** Hears of image bytes [start, end) that no batch will stand for, since they read as zeros. */
+export type ZeroListener = (start: number, end: number) => void | Promise<void>;
+
 export class SnapshotMap {
   readonly #store: Store;
   readonly #l1: Table;
-  readonly #size: number;
-  readonly #digests: DigestReader | undefined;
+  readonly #use: MapUse;
   #zeroBytes = 0;
   #l2: { index: number; table: Table } | undefined;
 
-  /** `size` is the image's in bytes. */
-  constructor(store: Store, snapshot: Snapshot, size: number, digests: DigestReader | undefined) {
+  constructor(store: Store, snapshot: Snapshot, use: MapUse) {
     this.#store = store;
     this.#l1 = store.l1(snapshot.entry);
-    this.#size = size;
-    this.#digests = digests;
+    this.#use = use;
   }
 
   /** The L2 table of L1 entry `index`; undefined where there is none. */
@@ -41,76 +55,138 @@ export class SnapshotMap {
     return table;
   }
 
-  /** Image bytes met so far that read as zeros. */
+  /** Wanted image bytes met so far that read as zeros. */
   get zeroBytes(): number {
     return this.#zeroBytes;
   }
 
-  /** Leased batches for all that does not read as zeros, in image order; `skip` hears of the rest. */
-  async *batches(slabs: SlabPool, skip: (bytes: number) => void): AsyncGenerator<Batch> {
+  /** Leased batches for all that is wanted and does not read as zeros, in image order. */
+  async *batches(slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
     const { geometry } = this.#store;
-    const end = geometry.clusters(this.#size);
-    let at = 0;
+    const { window } = this.#use;
+    const end = geometry.clusters(window.end);
+    let at = Math.floor(window.start / geometry.clusterSize);
     while (at < end) {
-      const index = Math.floor(at / geometry.l2Entries);
-      const stop = Math.min(end, (index + 1) * geometry.l2Entries);
-      const table = this.#table(index);
-      if (!table) {
-        skip(this.#zeros(at, stop));
-        at = stop;
+      const stop = Math.min(end, (Math.floor(at / geometry.l2Entries) + 1) * geometry.l2Entries);
+      const mayEnd = this.#use.toTheEnd && stop === end ? end - 1 : stop;
+      const next = this.#suffer(() => (at < mayEnd ? this.#zerosFrom(at, mayEnd) : at));
+      if (next === undefined) {
+        this.#lose(at, mayEnd);
+        await this.#skip(at, mayEnd, zeros);
+        at = mayEnd;
         continue;
       }
-      while (at < stop) {
-        const zeros = this.#zerosFrom(table, at, stop);
-        if (zeros > at) {
-          skip(this.#zeros(at, zeros));
-          at = zeros;
-          continue;
-        }
-        const batch = await slabs.lease();
-        at += this.#fill(batch, table, at, stop);
-        yield batch;
+      if (next > at) {
+        await this.#skip(at, next, zeros);
+        at = next;
+        continue;
       }
+      const batch = await slabs.lease();
+      at += this.#fill(batch, at, stop);
+      yield batch;
     }
   }
 
-  /** The first cluster from `at` on that does not read as zeros. */
-  #zerosFrom(table: Table, at: number, stop: number): number {
+  /**
+   * Enters where cluster `i` of a batch lies. `payloads` has room for two clusters each: as much as a
+   * descriptor can ask for.
+   */
+  locate(batch: Batch, i: number, payloads: PayloadSpace): void {
+    const { clusterSize, l2Entries } = this.#store.geometry;
+    const cluster = batch.offset / clusterSize + i;
+    const entered = this.#suffer(() => {
+      const table = this.#table(Math.floor(cluster / l2Entries));
+      const slot = cluster % l2Entries;
+      this.#enter(batch, i, table?.hi(slot) ?? 0, table?.lo(slot) ?? 0, payloads);
+      return true;
+    });
+    if (!entered) batch.kinds[i] = Kind.damaged;
+  }
+
+  /** What `read` returns; undefined where tables or digests are damaged and the caller wants to go on. */
+  #suffer<T>(read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      const isDamage = error instanceof Fault && error.exitCode === 3;
+      if (!isDamage || !this.#use.damaged) throw error;
+      return undefined;
+    }
+  }
+
+  /** Tells of clusters [from, to) that no batch will stand for. */
+  #lose(from: number, to: number): void {
+    const { start, end } = this.#bytesOf(from, to);
+    this.#use.damaged?.(start, end);
+  }
+
+  /** The wanted image bytes of clusters [from, to). */
+  #bytesOf(from: number, to: number): Extent {
+    const { clusterSize } = this.#store.geometry;
+    const { window } = this.#use;
+    return {
+      start: Math.max(window.start, from * clusterSize),
+      end: Math.min(window.end, to * clusterSize),
+    };
+  }
+
+  async #skip(from: number, to: number, zeros: ZeroListener): Promise<void> {
+    const { start, end } = this.#bytesOf(from, to);
+    this.#zeroBytes += end - start;
+    await zeros(start, end);
+  }
+
+  /** The first cluster from `at` on that does not read as zeros; those before it have such digests. */
+  #zerosFrom(at: number, stop: number): number {
     const { l2Entries } = this.#store.geometry;
+    const table = this.#table(Math.floor(at / l2Entries));
     let c = at;
-    while (c < stop) {
+    while (table && c < stop) {
       const kind = kindOf(table.hi(c % l2Entries), table.lo(c % l2Entries));
       if (kind !== 'unallocated' && kind !== 'zero') break;
       c += 1;
     }
-    return c;
+    const next = table ? c : stop;
+    this.#checkZeroDigests(at, next);
+    return next;
   }
 
   /** Fills a batch from cluster `first` on; returns how many clusters it holds. */
-  #fill(batch: Batch, table: Table, first: number, stop: number): number {
+  #fill(batch: Batch, first: number, stop: number): number {
     const { clusterSize, l2Entries } = this.#store.geometry;
+    const { size, digests } = this.#use;
+    const table = this.#table(Math.floor(first / l2Entries));
     const most = Math.min(stop - first, batch.layout.clusters);
-    const bytes = Math.min(most * clusterSize, this.#size - first * clusterSize);
-    batch.begin(first * clusterSize, bytes);
+    batch.begin(first * clusterSize, Math.min(most * clusterSize, size - first * clusterSize));
     const payloads = new PayloadSpace(batch);
     let count = 0;
     while (count < most) {
       const slot = (first + count) % l2Entries;
-      if (!this.#enter(batch, count, table.hi(slot), table.lo(slot), payloads)) break;
+      const fits = this.#suffer(() =>
+        this.#enter(batch, count, table?.hi(slot) ?? 0, table?.lo(slot) ?? 0, payloads),
+      );
+      if (fits === false) break;
+      if (fits === undefined) batch.kinds[count] = Kind.damaged;
       count += 1;
     }
     if (count < most) batch.shorten(count);
-    this.#digests?.read(first, count, batch.known);
+    const read = this.#suffer(() => {
+      digests?.read(first, count, batch.known);
+      return true;
+    });
+    if (!read) batch.kinds.fill(Kind.damaged, 0, count);
     return count;
   }
 
   /** Enters one cluster in a batch; false when its payload does not fit any more. */
   #enter(batch: Batch, i: number, hi: number, lo: number, payloads: PayloadSpace): boolean {
     const { geometry } = this.#store;
+    const cluster = batch.offset / geometry.clusterSize + i;
     const kind = kindOf(hi, lo);
     if (kind === 'unallocated' || kind === 'zero') {
       batch.kinds[i] = Kind.zero;
-      this.#zeroBytes += batch.lengthOf(i);
+      const { start, end } = this.#bytesOf(cluster, cluster + 1);
+      this.#zeroBytes += end - start;
     } else if (kind === 'plain') {
       const offset = offsetOf(hi, lo);
       if (!geometry.isAligned(offset)) {
@@ -133,33 +209,29 @@ export class SnapshotMap {
     return true;
   }
 
-  /** Image bytes of clusters [from, to), which read as zeros, if their digests agree. */
-  #zeros(from: number, to: number): number {
-    const { clusterSize } = this.#store.geometry;
-    this.#checkZeroDigests(from, to);
-    const bytes = Math.min(to * clusterSize, this.#size) - from * clusterSize;
-    this.#zeroBytes += bytes;
-    return bytes;
+  /** Clusters [from, to) read as zeros: so must their digests say. */
+  #checkZeroDigests(from: number, to: number): void {
+    const { digests } = this.#use;
+    if (!digests) return;
+    const { perCluster } = digests.layout;
+    for (let at = from, stop = at; at < to; at = stop) {
+      const cluster = Math.floor(at / perCluster);
+      stop = Math.min(to, (cluster + 1) * perCluster);
+      if (isZeroDigest(digests.index, cluster * DIGEST_BYTES)) continue;
+      const table = this.#suffer(() => digests.tableCluster(cluster));
+      if (!table) this.#lose(at, stop);
+      for (let c = at; table && c < stop; c += 1) {
+        if (!isZeroDigest(table, (c % perCluster) * DIGEST_BYTES)) this.#refuseZeros(c);
+      }
+    }
   }
 
-  #checkZeroDigests(from: number, to: number): void {
-    const digests = this.#digests;
-    if (!digests) return;
+  #refuseZeros(cluster: number): void {
     const { clusterSize } = this.#store.geometry;
-    const { perCluster } = digests.layout;
-    let at = from;
-    while (at < to) {
-      const cluster = Math.floor(at / perCluster);
-      const stop = Math.min(to, (cluster + 1) * perCluster);
-      if (!isZeroDigest(digests.index, cluster * DIGEST_BYTES)) {
-        const table = digests.tableCluster(cluster);
-        for (let c = at; c < stop; c += 1) {
-          if (isZeroDigest(table, (c % perCluster) * DIGEST_BYTES)) continue;
-          throw fault('digest-mismatch', { offset: c * clusterSize, length: clusterSize });
-        }
-      }
-      at = stop;
-    }
+    this.#suffer(() => {
+      throw fault('digest-mismatch', { offset: cluster * clusterSize, length: clusterSize });
+    });
+    this.#lose(cluster, cluster + 1);
   }
 }
 

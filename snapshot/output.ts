@@ -1,37 +1,153 @@
-// Where a restore goes: a new file that appears under its name when it is whole, or a block device.
+// Where a restore goes: a new file that appears under its name when it is whole, a block device, a copy that
+// is brought up to date, or standard output.
 
 import fs from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
+import { isatty } from 'node:tty';
 import {
   attachFile,
+  type Extent,
   errnoOf,
+  type File,
   type FileSpec,
   fault,
+  KiB,
+  MiB,
   openFile,
+  openForStream,
   reasonOf,
   seekEnd,
 } from '../disk/index.js';
+import type { Manner } from '../stages/index.js';
+import { nonZeroPieces } from './non-zero.js';
+
+export const STDOUT = '-';
 
 export interface Output {
   readonly spec: FileSpec;
-  /** True when it reads as zeros wherever nothing is written. */
-  readonly sparse: boolean;
+  readonly manner: Manner;
+  /** What is subtracted from an image offset to get one in the output. */
+  readonly shift: number;
+  /** Makes image bytes read as zeros, where that needs to be done; returns how many were not before. */
+  zeros(range: Extent): Promise<number>;
   /** Gives it its name. */
   finish(): void;
-  /** Leaves nothing behind. */
+  /** Leaves nothing behind that was not there. */
   discard(): void;
 }
 
-const openDevice = (path: string, size: number): Output => {
-  const file = openFile(path, 'r+');
-  if (seekEnd(file.spec.fd) < size) {
-    file.close();
-    throw fault('output-unsuitable', { path, reason: `the device is smaller than ${size} bytes` });
+/** What is asked of an output. */
+export interface OutputUse {
+  readonly path: string;
+  /** The image bytes it is for. */
+  readonly window: Extent;
+  /** Size of the whole image in bytes. */
+  readonly imageBytes: number;
+  /** An existing file may be replaced, a block device written to. */
+  readonly force: boolean;
+  /** It is a copy of the image that is to be brought up to date. */
+  readonly inPlace: boolean;
+}
+
+const nothing = async (): Promise<number> => 0;
+
+/** Zeros are made in steps of this; signals are heard between. */
+const ZERO_STEP_BYTES = 64 * MiB;
+/** Zeros are looked for in steps of this. */
+const LOOK_BYTES = 64 * KiB;
+
+const unsuitable = (path: string, reason: string, cause?: unknown) =>
+  fault('output-unsuitable', { path, reason }, cause);
+
+/** Zeroes what is not zero in [start, end) of an existing file or device; returns its bytes. */
+const clear = async (file: File, range: Extent): Promise<number> => {
+  let cleared = 0;
+  for await (const { start, end } of nonZeroPieces(file, range, LOOK_BYTES)) {
+    file.zero(start, end - start);
+    cleared += end - start;
+  }
+  return cleared;
+};
+
+/** Opens a device for itself alone: one that is mounted is refused. */
+const openDevice = (path: string, bytes: number): File => {
+  const fd = fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_EXCL);
+  const file = attachFile({ path, fd });
+  if (seekEnd(fd) >= bytes) return file;
+  file.close();
+  throw unsuitable(path, `the device is smaller than ${bytes} bytes`);
+};
+
+const openOver = ({ path, window }: OutputUse): Output => {
+  const file = openDevice(path, window.end - window.start);
+  const close = (): void => file.close();
+  return {
+    spec: file.spec,
+    manner: 'over',
+    shift: window.start,
+    zeros: async ({ start, end }) => {
+      for (let at = start; at < end; at += ZERO_STEP_BYTES) {
+        file.zero(at - window.start, Math.min(ZERO_STEP_BYTES, end - at));
+        await turn();
+      }
+      return end - start;
+    },
+    finish: close,
+    discard: close,
+  };
+};
+
+/** Makes a file as long as the image; with a range only, it must be so already. */
+const fitLength = (file: File, { path, window, imageBytes }: OutputUse): void => {
+  const size = file.size();
+  if (size === imageBytes) return;
+  if (window.end - window.start < imageBytes) {
+    throw unsuitable(path, `it has ${size} bytes, and the image has ${imageBytes}`);
+  }
+  file.truncate(imageBytes);
+};
+
+const openUpdate = (use: OutputUse, stat: fs.Stats): Output => {
+  const { path, imageBytes } = use;
+  const file = stat.isBlockDevice() ? openDevice(path, imageBytes) : openFile(path, 'r+');
+  const close = (): void => file.close();
+  if (stat.isFile()) {
+    try {
+      fitLength(file, use);
+    } catch (error) {
+      close();
+      throw error;
+    }
   }
   return {
     spec: file.spec,
-    sparse: false,
-    finish: () => file.close(),
-    discard: () => file.close(),
+    manner: 'update',
+    shift: 0,
+    zeros: (range) => clear(file, range),
+    finish: close,
+    discard: close,
+  };
+};
+
+const openStream = ({ window }: OutputUse): Output => {
+  if (isatty(1)) {
+    throw fault('usage', {
+      problem: 'Standard output is a terminal.',
+      advice: 'Redirect it to a file or a program, or name an output.',
+    });
+  }
+  const path = 'standard output';
+  const fd = openForStream(1);
+  const close = (): void => {
+    if (fd !== 1) fs.closeSync(fd);
+  };
+  return {
+    spec: { path, fd },
+    manner: 'stream',
+    shift: window.start,
+    zeros: nothing,
+    finish: close,
+    discard: close,
   };
 };
 
@@ -45,11 +161,11 @@ const rename = (draft: string, path: string, replace: boolean): void => {
     }
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw fault('output-exists', { path }, error);
-    throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
+    throw unsuitable(path, reasonOf(error), error);
   }
 };
 
-const openNew = (path: string, size: number, replace: boolean): Output => {
+const openNew = ({ path, window, force }: OutputUse): Output => {
   const draft = `${path}.part-${process.pid}`;
   // Faults name the output, not its draft.
   const file = attachFile({ path, fd: openFile(draft, 'wx').spec.fd });
@@ -63,40 +179,47 @@ const openNew = (path: string, size: number, replace: boolean): Output => {
     fs.rmSync(draft, { force: true });
   };
   try {
-    file.truncate(size);
+    file.truncate(window.end - window.start);
   } catch (error) {
     discard();
     throw error;
   }
   return {
     spec: file.spec,
-    sparse: true,
+    manner: 'fresh',
+    shift: window.start,
+    zeros: nothing,
     finish: () => {
       close();
-      rename(draft, path, replace);
+      rename(draft, path, force);
     },
     discard,
   };
 };
 
-/** Opens the output for an image of `size` bytes; an existing one only with `force`. */
-export const openOutput = (path: string, size: number, force: boolean): Output => {
+const openPath = (use: OutputUse): Output => {
+  const { path, force, inPlace } = use;
+  const stat = fs.statSync(path, { throwIfNoEntry: false });
+  if (stat?.isDirectory()) throw unsuitable(path, 'it is a directory');
+  if (inPlace && !stat)
+    throw unsuitable(path, 'it does not exist, and so cannot be brought up to date');
+  if (stat && !stat.isFile() && !stat.isBlockDevice()) {
+    throw unsuitable(path, 'it is not a regular file or block device');
+  }
+  if (stat && inPlace) return openUpdate(use, stat);
+  if (stat && !force) throw fault('output-exists', { path });
+  return stat?.isBlockDevice() ? openOver(use) : openNew(use);
+};
+
+/** Opens the output of a restore; an existing one only with `force` or `inPlace`. */
+export const openOutput = (use: OutputUse): Output => {
+  const { path } = use;
+  if (path === STDOUT) return openStream(use);
   try {
-    const stat = fs.statSync(path, { throwIfNoEntry: false });
-    if (stat?.isDirectory())
-      throw fault('output-unsuitable', { path, reason: 'it is a directory' });
-    if (stat && !force) throw fault('output-exists', { path });
-    if (stat?.isBlockDevice()) return openDevice(path, size);
-    if (stat && !stat.isFile()) {
-      throw fault('output-unsuitable', {
-        path,
-        reason: 'it is not a regular file or block device',
-      });
-    }
-    return openNew(path, size, force);
+    return openPath(use);
   } catch (error) {
-    if (errnoOf(error)?.startsWith('E'))
-      throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
+    if (errnoOf(error) === 'EBUSY') throw unsuitable(path, 'it is in use (mounted?)', error);
+    if (errnoOf(error)?.startsWith('E')) throw unsuitable(path, reasonOf(error), error);
     throw error;
   }
 };

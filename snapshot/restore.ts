@@ -1,33 +1,41 @@
 // restore: any snapshot back to a file or device, whatever came before or after it.
 //
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
+//
+// In place, where the output is a copy that is to be brought up to date, only what differs is fetched:
+//
+//     copy ─▶ scan ─▶ dedup ─▶ locate ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
-import { openDigester } from '../disk/index.js';
-import { run, type StageReport, type Step } from '../pipeline/index.js';
-import { DigestReader, type Snapshot, type Store } from '../qcow2/index.js';
-import * as stages from '../stages/index.js';
-import { SnapshotMap } from './map.js';
+import { type Extent, fault } from '../disk/index.js';
+import type { StageReport } from '../pipeline/index.js';
+import type { Snapshot, Store } from '../qcow2/index.js';
+import { compareIn } from './compare.js';
+import { refuseSameFile } from './guards.js';
+import { IN_PLACE_STAGES, updateFrom } from './in-place.js';
 import { usableSnapshot } from './names.js';
-import { type Output, openOutput } from './output.js';
-import {
-  batchBytesFor,
-  checkThreadNames,
-  isLarge,
-  planCrews,
-  planSlabs,
-  readingLayout,
-} from './plan.js';
-import { type RunOptions, withPools } from './run-options.js';
-import { asOwn, codecOf, decoderOf, imageSizeOf, withStore } from './store.js';
+import { type Output, openOutput, STDOUT } from './output.js';
+import { checkThreadNames } from './plan.js';
+import { liveBytes, pour } from './pour.js';
+import { type Range, RangeBag, type Ranges, writeRanges } from './ranges.js';
+import type { RunOptions } from './run-options.js';
+import { digestsOf, imageSizeOf, withStore } from './store.js';
 
 export interface RestoreOptions extends RunOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly snapshot: string;
-  /** Path of the file to make, or of a block device. */
+  /** Path of the file to make, or of a block device; "-" for standard output. */
   readonly output: string;
   /** Replace an existing file, or write to a block device. */
   readonly force?: boolean | undefined;
+  /** Only these bytes of the image. The output gets them alone; in place, where they belong. */
+  readonly range?: Range | undefined;
+  /** The output is a copy of the image: write only what differs. */
+  readonly inPlace?: boolean | undefined;
+  /** With `inPlace`: only find out how much differs. */
+  readonly dryRun?: boolean | undefined;
+  /** Go on past damage, and write a list of it beside the output (OUTPUT.bad-ranges). */
+  readonly skipDamaged?: boolean | undefined;
 }
 
 /** What a restore did. Sizes in bytes, times in milliseconds. */
@@ -36,57 +44,75 @@ export interface RestoreResult {
   readonly id: string;
   readonly tag: string;
   readonly output: string;
+  /** Size of the whole image. */
   readonly imageBytes: number;
-  /** Image bytes that were stored; the rest read as zeros and were left as holes. */
+  /** The image bytes asked for. */
+  readonly range: Range;
+  /** Of these, the ones that were stored; the rest read as zeros. In place: those that were fetched. */
   readonly dataBytes: number;
+  /** In place: bytes that differed (whole clusters in a dry run); else null. */
+  readonly changedBytes: number | null;
+  /** True when nothing was written. */
+  readonly dryRun: boolean;
   /** False when the snapshot has no digests to hold its bytes against: another program made it. */
   readonly verified: boolean;
+  /** Image bytes that are damaged and were left out, where they are, and the file that lists them. */
+  readonly badBytes: number;
+  readonly badRanges: readonly Range[];
+  readonly badList: string | null;
   readonly elapsedMs: number;
   readonly stages: readonly StageReport[];
 }
 
-export const RESTORE_STAGES = ['fetch', 'decode', 'verify', 'deliver'] as const;
+export const RESTORE_STAGES = IN_PLACE_STAGES;
 
-/** The reverse line of stages. */
-const stepsFor = (
-  store: Store,
-  options: RestoreOptions,
-  output: Output,
-  verified: boolean,
-  work: { readonly bytes: number; readonly batches: number },
-): Step[] => {
-  const crew = planCrews(options.threads, work.batches, isLarge(work.bytes));
-  const packed = codecOf(store) !== 'none';
-  const { facts } = store;
-  const digests = verified && facts ? { algorithm: facts.digest, seed: facts.seed } : undefined;
-  return [
-    stages.fetch(store.file.spec, crew('fetch', 1, true)),
-    stages.decode(
-      { codec: decoderOf(store), digests },
-      crew('decode', Number.POSITIVE_INFINITY, packed),
-    ),
-    ...(digests ? [stages.verify(digests, crew('verify', 1, false))] : []),
-    stages.deliver(
-      { output: output.spec, sparse: output.sparse },
-      crew('deliver', packed ? 1 : 2, true),
-    ),
-  ];
+const refuse = (problem: string, advice: string): never => {
+  throw fault('usage', { problem, advice });
 };
 
-/** Moves one snapshot's bytes to an open output. */
-const pour = async (
-  store: Store,
-  snapshot: Snapshot,
-  output: Output,
-  options: RestoreOptions,
-): Promise<{ dataBytes: number; verified: boolean; stages: readonly StageReport[] }> => {
-  const { clusterSize } = store.geometry;
-  const size = imageSizeOf(store, snapshot);
-  const own = asOwn(snapshot);
-  const digests =
-    own &&
-    store.facts &&
-    new DigestReader(store, own, openDigester(store.facts.digest, store.facts.seed));
+const checkOptions = ({ output, inPlace, dryRun, skipDamaged, range }: RestoreOptions): void => {
+  if (inPlace && output === STDOUT) {
+    refuse(
+      'Standard output cannot be brought up to date in place.',
+      'Name a file or block device.',
+    );
+  }
+  if (dryRun && !inPlace) refuse('--dry-run goes with --in-place.', 'Add --in-place.');
+  if (dryRun && (range || skipDamaged)) {
+    refuse('--dry-run looks at the whole image.', 'Leave --range and --skip-damaged out.');
+  }
+};
+
+/** The image bytes that are wanted, which must be there. */
+const windowOf = (range: Range | undefined, size: number): Extent => {
+  if (!range) return { start: 0, end: size };
+  const { start, length } = range;
+  const end = start + length;
+  if (!Number.isSafeInteger(end) || start < 0 || length < 1 || end > size) {
+    refuse(
+      `The range ${start}:${length} is not within the image, which has ${size} bytes.`,
+      'Give START:LENGTH in bytes, as in 1M:64K.',
+    );
+  }
+  return { start, end };
+};
+
+/** A restore while it runs. */
+interface Job {
+  readonly options: RestoreOptions;
+  readonly store: Store;
+  readonly snapshot: Snapshot;
+  readonly window: Extent;
+  readonly output: Output;
+  readonly bad: RangeBag | undefined;
+}
+
+type Moved = Pick<RestoreResult, 'dataBytes' | 'changedBytes' | 'verified' | 'stages'>;
+
+/** Moves the bytes to an open output. */
+const move = async (job: Job): Promise<Moved> => {
+  const { options, store, snapshot, window, output, bad } = job;
+  const digests = digestsOf(store, snapshot);
   const verified = digests !== undefined;
   if (!verified) {
     options.events?.emit(
@@ -94,54 +120,130 @@ const pour = async (
       'This snapshot was made by another program and has no digests: its bytes cannot be verified.',
     );
   }
-  const batchBytes = batchBytesFor(clusterSize, size, options.memory);
-  const batches = Math.ceil(size / batchBytes);
-  const steps = stepsFor(store, options, output, verified, { bytes: size, batches });
-  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
-  const map = new SnapshotMap(store, snapshot, size, digests);
-  const reports = await withPools(options, (pools) =>
-    run({
+  if (output.manner === 'update' && digests && store.facts) {
+    const update = { ...job, facts: store.facts, digests };
+    const { changedBytes, stages } = await updateFrom(update, options);
+    return { dataBytes: changedBytes, changedBytes, verified, stages };
+  }
+  let changedBytes = 0;
+  const { spec, manner, shift } = output;
+  const { zeroBytes, stages } = await pour(
+    {
       verb: 'restore',
-      slabs,
-      pools,
-      source: (skip) => map.batches(slabs, skip),
-      steps,
-      sink: () => {},
-      totalBytes: size,
-      events: options.events,
-      signal: options.signal,
-    }),
+      store,
+      snapshot,
+      digests,
+      window,
+      output: { output: spec, manner, shift },
+      bad,
+      zeros: async (range) => {
+        changedBytes += await output.zeros(range);
+      },
+      delivered: (batch) => {
+        changedBytes += liveBytes(batch, window);
+      },
+    },
+    options,
   );
-  return { dataBytes: size - map.zeroBytes, verified, stages: reports };
+  return {
+    dataBytes: window.end - window.start - zeroBytes,
+    changedBytes: manner === 'update' ? changedBytes : null,
+    verified,
+    stages,
+  };
 };
 
-/** Restores a snapshot. Rejects with a Fault, and then leaves no half-written output behind. */
-export const restore = (options: RestoreOptions): Promise<RestoreResult> => {
-  checkThreadNames(options.threads, RESTORE_STAGES);
+/** Says what an update in place would change. */
+const foretell = async (
+  store: Store,
+  snapshot: Snapshot,
+  options: RestoreOptions,
+  began: number,
+): Promise<RestoreResult> => {
+  const { differentBytes, ...found } = await compareIn(store, snapshot, {
+    ...options,
+    image: options.output,
+  });
+  const size = imageSizeOf(store, snapshot);
+  return {
+    store: options.store,
+    id: snapshot.entry.id,
+    tag: snapshot.entry.tag,
+    output: options.output,
+    imageBytes: size,
+    range: { start: 0, length: size },
+    dataBytes: differentBytes,
+    changedBytes: differentBytes,
+    dryRun: true,
+    verified: false,
+    badBytes: 0,
+    badRanges: [],
+    badList: null,
+    elapsedMs: Math.round(performance.now() - began),
+    stages: found.stages,
+  };
+};
+
+/** Writes the list of what is damaged; returns its path, null when nothing is. */
+const listDamage = ({ options, snapshot }: Job, ranges: Ranges): string | null => {
+  if (ranges.count === 0) return null;
+  if (options.output === STDOUT) return null;
+  const path = `${options.output}.bad-ranges`;
+  writeRanges(path, `snapshot ${snapshot.entry.tag} of ${options.store}, damaged`, ranges.kept);
+  return path;
+};
+
+const restoreFrom = async (
+  store: Store,
+  options: RestoreOptions,
+  began: number,
+): Promise<RestoreResult> => {
+  const snapshot = usableSnapshot(store, options.snapshot);
+  if (options.dryRun) return foretell(store, snapshot, options, began);
+  const size = imageSizeOf(store, snapshot);
+  const window = windowOf(options.range, size);
+  const output = openOutput({
+    path: options.output,
+    window,
+    imageBytes: size,
+    force: options.force ?? false,
+    inPlace: options.inPlace ?? false,
+  });
+  const bad = options.skipDamaged ? new RangeBag() : undefined;
+  const job = { options, store, snapshot, window, output, bad };
+  try {
+    const moved = await move(job);
+    const found = (bad ?? new RangeBag()).sorted(Number.POSITIVE_INFINITY);
+    output.finish();
+    return {
+      store: options.store,
+      id: snapshot.entry.id,
+      tag: snapshot.entry.tag,
+      output: options.output,
+      imageBytes: size,
+      range: { start: window.start, length: window.end - window.start },
+      ...moved,
+      dryRun: false,
+      badBytes: found.bytes,
+      badRanges: found.kept,
+      badList: listDamage(job, found),
+      elapsedMs: Math.round(performance.now() - began),
+    };
+  } catch (error) {
+    output.discard();
+    throw error;
+  }
+};
+
+/** Restores a snapshot. Rejects with a Fault, and then leaves no half-written new file behind. */
+export const restore = async (options: RestoreOptions): Promise<RestoreResult> => {
   const began = performance.now();
+  checkThreadNames(options.threads, RESTORE_STAGES);
+  checkOptions(options);
+  refuseSameFile(options.output, options.store);
   return withStore(
     options.store,
-    async (store) => {
-      const snapshot = usableSnapshot(store, options.snapshot);
-      const size = imageSizeOf(store, snapshot);
-      const output = openOutput(options.output, size, options.force ?? false);
-      try {
-        const done = await pour(store, snapshot, output, options);
-        output.finish();
-        return {
-          store: options.store,
-          id: snapshot.entry.id,
-          tag: snapshot.entry.tag,
-          output: options.output,
-          imageBytes: size,
-          ...done,
-          elapsedMs: Math.round(performance.now() - began),
-        };
-      } catch (error) {
-        output.discard();
-        throw error;
-      }
-    },
+    (store) => restoreFrom(store, options, began),
     (store) => {
       // Read in the same generation as the snapshot table: a writer may publish meanwhile.
       store.l1(usableSnapshot(store, options.snapshot).entry);

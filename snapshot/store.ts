@@ -6,11 +6,13 @@ import {
   fault,
   formatSize,
   lockWriter,
+  openDigester,
   parseDigestAlgorithm,
 } from '../disk/index.js';
 import {
   type CodecName,
   createStore,
+  DigestReader,
   INCOMPATIBLE,
   isCodecName,
   MAX_CLUSTER_BITS,
@@ -157,6 +159,16 @@ export const withStore = async <T>(
 /** A snapshot as one of ours, if nvsnap made it. */
 export const asOwn = (snapshot: Snapshot): OwnSnapshot | undefined =>
   snapshot.record ? { entry: snapshot.entry, record: snapshot.record } : undefined;
+
+/** A snapshot's digests, checked; undefined when another program made it. */
+export const digestsOf = (store: Store, snapshot: Snapshot): DigestReader | undefined => {
+  const own = asOwn(snapshot);
+  if (!own || !store.facts) return undefined;
+  return new DigestReader(store, own, openDigester(store.facts.digest, store.facts.seed));
+};
+
+/** How a store's digests are made. */
+export const digestOptionsOf = ({ digest, seed }: StoreFacts) => ({ algorithm: digest, seed });
 
 /** Size of a snapshot's image in bytes: exact for ours, the virtual disk's for others. */
 export const imageSizeOf = (store: Store, { entry, record }: Snapshot): number =>

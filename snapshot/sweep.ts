@@ -51,19 +51,29 @@ export type Report = (
   entry: readonly [hi: number, lo: number],
 ) => void;
 
+/** What part of everything is to be read. */
+export interface SweepPart {
+  /** True for a cluster that is to be read; for samples. */
+  readonly isChosen: () => boolean;
+  /** Where to begin, 0 to 1, before going round; left out: at the beginning. */
+  readonly from?: number;
+  /** True when nothing more is to be read. */
+  readonly isOver?: () => boolean;
+}
+
 export class Sweep {
   readonly #store: Store;
   readonly #swept: readonly Swept[];
   readonly #report: Report;
-  /** True for a cluster that is to be read; for samples. */
-  readonly #chosen: () => boolean;
+  readonly #part: SweepPart;
+  #complete = false;
   /** Which snapshot each batch on its way is of, by its slab. */
   readonly #owners = new Map<number, Swept>();
 
-  constructor(store: Store, swept: readonly Swept[], chosen: () => boolean, report: Report) {
+  constructor(store: Store, swept: readonly Swept[], part: SweepPart, report: Report) {
     this.#store = store;
     this.#swept = swept;
-    this.#chosen = chosen;
+    this.#part = part;
     this.#report = report;
   }
 
@@ -79,21 +89,43 @@ export class Sweep {
     return offset === 0 ? undefined : this.#store.l2(offset);
   }
 
+  /** True when the sweep came to its end. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
   /** Leased batches of all clusters to be read; `skip` hears of image bytes that need none. */
   async *batches(slabs: SlabPool, skip: (bytes: number) => void): AsyncGenerator<Batch> {
     const { geometry } = this.#store;
+    const { from = 0, isOver = () => false } = this.#part;
     const largest = Math.max(0, ...this.#swept.map(({ size }) => geometry.clusters(size)));
-    for (let first = 0; first < largest; first += geometry.l2Entries) {
-      let before: View | undefined;
-      for (const swept of this.#swept) {
-        const end = Math.min(geometry.clusters(swept.size), first + geometry.l2Entries);
-        if (end <= first) continue;
-        const view = this.#view(swept, first, end);
-        const part = view && { swept, first, count: end - first, view, before };
-        if (part) yield* this.#ofPart(part, slabs, skip);
-        else skip(Math.min(end * geometry.clusterSize, swept.size) - first * geometry.clusterSize);
-        before = view ?? before;
+    const tables = Math.ceil(largest / geometry.l2Entries);
+    for (let i = 0; i < tables; i += 1) {
+      const first = ((Math.floor(from * tables) + i) % tables) * geometry.l2Entries;
+      for await (const batch of this.#below(first, slabs, skip)) {
+        yield batch;
+        if (isOver()) return;
       }
+    }
+    this.#complete = true;
+  }
+
+  /** The batches of all snapshots from cluster `first` on, as far as one L2 table goes. */
+  async *#below(
+    first: number,
+    slabs: SlabPool,
+    skip: (bytes: number) => void,
+  ): AsyncGenerator<Batch> {
+    const { geometry } = this.#store;
+    let before: View | undefined;
+    for (const swept of this.#swept) {
+      const end = Math.min(geometry.clusters(swept.size), first + geometry.l2Entries);
+      if (end <= first) continue;
+      const view = this.#view(swept, first, end);
+      const part = view && { swept, first, count: end - first, view, before };
+      if (part) yield* this.#ofPart(part, slabs, skip);
+      else skip(Math.min(end * geometry.clusterSize, swept.size) - first * geometry.clusterSize);
+      before = view ?? before;
     }
   }
 
@@ -180,7 +212,7 @@ export class Sweep {
     for (; count < most; count += 1) {
       const slot = from + count;
       const kind = this.#kindAt(part, slot);
-      batch.kinds[count] = kind !== Kind.same && this.#chosen() ? kind : Kind.same;
+      batch.kinds[count] = kind !== Kind.same && this.#part.isChosen() ? kind : Kind.same;
       if (batch.kinds[count] === Kind.same) continue;
       live += 1;
       const [hi, lo] = [view.table.hi(slot), view.table.lo(slot)];

@@ -25,6 +25,11 @@ export interface VerifyOptions extends RunOptions {
   readonly snapshots?: readonly string[] | undefined;
   /** Read so many percent of the stored clusters, at random; default all. */
   readonly sample?: number | undefined;
+  /**
+   * Stop after so many seconds. Then it begins at a random place and goes round, so that every part has its turn
+   * when this is done again and again.
+   */
+  readonly timeBudget?: number | undefined;
 }
 
 /** A piece of some snapshots that cannot be brought back as it was taken. */
@@ -47,6 +52,8 @@ export interface VerifyResult {
   /** Stored clusters that were read and held against their digests, and the image bytes they are. */
   readonly clusters: number;
   readonly bytes: number;
+  /** True when everything that was asked for was looked at; false when the time was over before. */
+  readonly complete: boolean;
   readonly damagedClusters: number;
   /** At most 1000, in the order found; neighbours that hurt the same snapshots are one. */
   readonly damage: readonly Damage[];
@@ -113,6 +120,14 @@ class Casualties {
   }
 }
 
+const checkBudget = (seconds: number | undefined): void => {
+  if (seconds === undefined || (Number.isFinite(seconds) && seconds > 0)) return;
+  throw fault('usage', {
+    problem: `${seconds} seconds are no time to verify in.`,
+    advice: 'Give more than 0.',
+  });
+};
+
 const checkSample = (sample: number | undefined): void => {
   if (sample === undefined || (sample > 0 && sample <= 100)) return;
   throw fault('usage', {
@@ -162,22 +177,36 @@ const stepsFor = (
   ];
 };
 
+type SweptUp = Pick<
+  VerifyResult,
+  'clusters' | 'bytes' | 'complete' | 'damagedClusters' | 'damage' | 'stages'
+>;
+
+/** From a random place on, for so many seconds. */
+const roundTrip = (seconds: number) => {
+  const end = performance.now() + seconds * 1000;
+  return { from: Math.random(), isOver: () => performance.now() >= end };
+};
+
 /** Sweeps the snapshots; returns what it read and what was damaged. */
 const sweepAll = async (
   store: Store,
   facts: StoreFacts,
   chosen: readonly Snapshot[],
   options: VerifyOptions,
-): Promise<Pick<VerifyResult, 'clusters' | 'bytes' | 'damagedClusters' | 'damage' | 'stages'>> => {
+): Promise<SweptUp> => {
   const { clusterSize } = store.geometry;
   const { swept, lost } = openSwept(store, facts, chosen);
   const casualties = new Casualties(store, swept);
   casualties.found.push(...lost);
   for (const { length } of lost) casualties.clusters += store.geometry.clusters(length);
-  const { sample = 100 } = options;
+  const { sample = 100, timeBudget } = options;
   const isChosen = sample === 100 ? () => true : () => Math.random() * 100 < sample;
-  const sweep: Sweep = new Sweep(store, swept, isChosen, (...damage) =>
-    casualties.add(sweep, ...damage),
+  const sweep: Sweep = new Sweep(
+    store,
+    swept,
+    { isChosen, ...(timeBudget === undefined ? {} : roundTrip(timeBudget)) },
+    (...damage) => casualties.add(sweep, ...damage),
   );
   const totalBytes = swept.reduce((sum, { size }) => sum + size, 0);
   const batchBytes = batchBytesFor(clusterSize, totalBytes, options.memory);
@@ -215,7 +244,7 @@ const sweepAll = async (
     }),
   );
   const { clusters: damagedClusters, found: damage } = casualties;
-  return { ...counts, damagedClusters, damage, stages: reports };
+  return { ...counts, complete: sweep.complete, damagedClusters, damage, stages: reports };
 };
 
 /**
@@ -226,6 +255,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
   const began = performance.now();
   checkThreadNames(options.threads, VERIFY_STAGES);
   checkSample(options.sample);
+  checkBudget(options.timeBudget);
   return withStore(options.store, async (store) => {
     const { facts } = store;
     const asked = options.snapshots ?? [];
@@ -237,7 +267,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
     const foreign = chosen.filter(({ record }) => record === undefined);
     const swept = facts
       ? await sweepAll(store, facts, chosen, options)
-      : { clusters: 0, bytes: 0, damagedClusters: 0, damage: [], stages: [] };
+      : { clusters: 0, bytes: 0, complete: true, damagedClusters: 0, damage: [], stages: [] };
     return {
       store: options.store,
       snapshots: chosen.map(({ entry }) => entry.tag),

@@ -14,6 +14,7 @@ import type { VerifyOptions } from './verify.js';
 import { hasData } from './write.js';
 
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
+export type { DeliverOptions, Manner } from './deliver.js';
 
 /** The threads of a stage. */
 export interface Crew {
@@ -76,5 +77,8 @@ export const verify = (options: VerifyOptions, crew: Crew): StageUse => ({
   wants: (batch) => !isUnchanged(batch),
 });
 
-export const deliver = (options: DeliverOptions, crew: Crew): StageUse =>
-  builtIn('deliver', options, crew);
+export const deliver = (options: DeliverOptions, crew: Crew): StageUse => ({
+  ...builtIn('deliver', options, crew),
+  // A reader may keep a pipe waiting for ever.
+  beginsHere: options.manner !== 'stream',
+});

@@ -1,0 +1,121 @@
+// Bringing a copy of a snapshot up to date: the copy is read and held against the snapshot's digests, and only
+// what differs is fetched from the store.
+//
+//     copy ─▶ scan ─▶ dedup ─▶ locate ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
+
+import {
+  alignExtents,
+  dataExtents,
+  type Extent,
+  intersectExtents,
+  unionExtents,
+} from '../disk/index.js';
+import { type Batch, type MainStep, run, type StageReport } from '../pipeline/index.js';
+import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
+import * as stages from '../stages/index.js';
+import { PayloadSpace, SnapshotMap } from './map.js';
+import type { Output } from './output.js';
+import { batchBytesFor, isLarge, planCrews, planSlabs } from './plan.js';
+import { liveBytes, noteDamage, readingSteps } from './pour.js';
+import type { RangeBag } from './ranges.js';
+import { bytesIn, imageBatches } from './reading.js';
+import { type RunOptions, withPools } from './run-options.js';
+import { digestOptionsOf, imageSizeOf } from './store.js';
+
+export const IN_PLACE_STAGES = ['scan', 'dedup', 'fetch', 'decode', 'verify', 'deliver'] as const;
+
+/** A copy and what it is to become. */
+export interface Update {
+  readonly store: Store;
+  readonly facts: StoreFacts;
+  readonly snapshot: Snapshot;
+  readonly digests: DigestReader;
+  readonly window: Extent;
+  readonly output: Output;
+  /** Gathers what is damaged; left out, damage ends the run. */
+  readonly bad?: RangeBag | undefined;
+}
+
+/** What was done to the copy. */
+export interface Updated {
+  /** Image bytes that differed and are now the snapshot's. */
+  readonly changedBytes: number;
+  readonly stages: readonly StageReport[];
+}
+
+/** Ranges that may differ, on cluster boundaries: whatever is not zero here or there. */
+const candidates = ({ store, snapshot, digests, window, output }: Update): Extent[] => {
+  const { clusterSize } = store.geometry;
+  const size = imageSizeOf(store, snapshot);
+  const present = [...alignExtents(dataExtents(output.spec.fd, size), clusterSize, size)];
+  const runs = digests.dataRuns(0, store.geometry.clusters(size));
+  const stored = [...runs].map(([from, to]) => ({
+    start: from * clusterSize,
+    end: Math.min(size, to * clusterSize),
+  }));
+  const wanted = [...alignExtents([window], clusterSize, size)];
+  return [...intersectExtents([...unionExtents(present, stored)], wanted)];
+};
+
+/** locate: what differs is given its place in the store. */
+const locateStep = (map: SnapshotMap): MainStep => ({
+  name: 'locate',
+  main: (batch: Batch) => {
+    const payloads = new PayloadSpace(batch);
+    for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+      map.locate(batch, i, payloads);
+    }
+  },
+});
+
+/** Makes the copy the snapshot's, as far as it is wanted. */
+export const updateFrom = async (update: Update, options: RunOptions): Promise<Updated> => {
+  const { store, facts, snapshot, digests, window, output, bad } = update;
+  const { clusterSize } = store.geometry;
+  const size = imageSizeOf(store, snapshot);
+  const extents = candidates(update);
+  const bytes = bytesIn(extents);
+  const { path, fd } = output.spec;
+  const clusters = batchBytesFor(clusterSize, bytes, options.memory) / clusterSize;
+  const batches = Math.ceil(bytes / (clusters * clusterSize)) + extents.length;
+  const crew = planCrews(options.threads, batches, isLarge(bytes, true));
+  const made = digestOptionsOf(facts);
+  const reading = { path, fd, size, seekable: true, digests: made, dependent: true };
+  const map = new SnapshotMap(store, snapshot, {
+    size,
+    window,
+    digests,
+    damaged: bad && ((start, end) => bad.add(start, end)),
+  });
+  const { spec, manner, shift } = output;
+  const few: ReturnType<typeof planCrews> = (stage, usual) => crew(stage, usual, false);
+  const steps = [
+    stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
+    stages.dedup(made, crew('dedup', 1, false)),
+    locateStep(map),
+    ...readingSteps(update, few),
+    stages.deliver({ output: spec, manner, shift, ...window }, few('deliver', 1, false)),
+  ];
+  // A descriptor may ask for two clusters, and no batch may end early here.
+  const packedBytes = 2 * clusters * clusterSize;
+  const layout = { clusterSize, clusters, packedBytes };
+  const slabs = planSlabs(layout, steps, batches, options.memory);
+  let changedBytes = 0;
+  const reports = await withPools(options, (pools) =>
+    run({
+      verb: 'restore',
+      slabs,
+      pools,
+      source: () => imageBatches(extents, slabs, digests),
+      steps,
+      sink: (batch) => {
+        if (bad) noteDamage(batch, window, bad);
+        changedBytes += liveBytes(batch, window);
+      },
+      totalBytes: bytes,
+      events: options.events,
+      signal: options.signal,
+    }),
+  );
+  return { changedBytes, stages: reports };
+};
