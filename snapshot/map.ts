@@ -35,6 +35,8 @@ export class SnapshotMap {
   readonly #store: Store;
   readonly #l1: Table;
   readonly #use: MapUse;
+  /** Length of the store in bytes. */
+  readonly #fileBytes: number;
   #zeroBytes = 0;
   #l2: { index: number; table: Table } | undefined;
 
@@ -42,6 +44,7 @@ export class SnapshotMap {
     this.#store = store;
     this.#l1 = store.l1(snapshot.entry);
     this.#use = use;
+    this.#fileBytes = store.file.size();
   }
 
   /** The L2 table of L1 entry `index`; undefined where there is none. */
@@ -189,16 +192,15 @@ export class SnapshotMap {
       this.#zeroBytes += end - start;
     } else if (kind === 'plain') {
       const offset = offsetOf(hi, lo);
+      this.#checkPlace(offset);
       if (!geometry.isAligned(offset)) {
-        throw fault('store-damaged', {
-          path: this.#store.path,
-          problem: `a data cluster at ${offset} is not on a cluster boundary`,
-        });
+        this.#refuse(`a data cluster at ${offset} is not on a cluster boundary`);
       }
       batch.kinds[i] = Kind.plain;
       batch.places[i] = offset;
     } else {
       const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
+      this.#checkPlace(offset);
       const start = payloads.place(offset, length);
       if (start === undefined) return false;
       batch.kinds[i] = Kind.packed;
@@ -207,6 +209,14 @@ export class SnapshotMap {
       batch.lengths[i] = length;
     }
     return true;
+  }
+
+  #checkPlace(offset: number): void {
+    if (offset >= this.#fileBytes) this.#refuse(`a data cluster at ${offset} is outside the file`);
+  }
+
+  #refuse(problem: string): never {
+    throw fault('store-damaged', { path: this.#store.path, problem });
   }
 
   /** Clusters [from, to) read as zeros: so must their digests say. */
