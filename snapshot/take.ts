@@ -4,12 +4,14 @@
 
 import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
-import { Fault, ioFault } from '../disk/index.js';
+import { Fault, ioFault, openDigester } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import { Draft } from './draft.js';
+import { imageFeed } from './feed.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
+import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
 import {
@@ -55,7 +57,7 @@ const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
   const dependent = options.parent !== NONE && fs.existsSync(options.store);
   const batchBytes = batchBytesFor(clusterSize, image.size, memory, dependent);
   return {
-    dependent,
+    mostlySame: dependent,
     codec: compression,
     seekable: image.seekable,
     bytes: image.allocatedBytes,
@@ -90,11 +92,17 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
   const tag = options.tag ?? tagFromTime(store, new Date());
   checkTag(store, tag);
   const parent = chooseParent(store, options.parent ?? LATEST);
-  const draft = new Draft(options, image, target, parent);
+  if (parent && !options.otherImage) {
+    checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
+  }
   const source = scanSource;
   const epoch = await source.begin(image, parent?.record.uuid);
+  const { clusterSize } = store.geometry;
+  let draft: Draft | undefined;
   try {
-    const reports = await draft.run(epoch, pools);
+    const feed = imageFeed(image, clusterSize, parent && epoch.extents());
+    draft = new Draft(options, feed, target, parent);
+    const reports = await draft.run(pools);
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
     image.checkSize();
@@ -102,12 +110,36 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
     // Loaded here, since before the run there is no time for it.
     const { randomUUID } = await import('node:crypto');
     const uuid = randomUUID();
-    const entry = await draft.commit({ tag, uuid, source, epoch });
+    const entry = await draft.commit({
+      tag,
+      uuid,
+      dirty: source.name,
+      epoch: epoch.id,
+      image: image.realPath,
+    });
     await epoch.commit();
     await ending;
-    return draft.result({ entry, uuid, elapsedMs: performance.now() - began, stages: reports });
+    const { counts } = draft;
+    return {
+      store: store.path,
+      id: entry.id,
+      tag: entry.tag,
+      uuid,
+      parent: parent?.entry.tag ?? null,
+      imageBytes: image.size,
+      readBytes: counts.readBytes,
+      changedClusters: counts.stored + counts.twins + counts.zeroed,
+      zeroedClusters: counts.zeroed,
+      twinClusters: counts.twins,
+      storedClusters: counts.stored,
+      storedBytes: counts.storedBytes,
+      metadataBytes: counts.metadataBytes,
+      storeBytes: store.file.size(),
+      elapsedMs: Math.round(performance.now() - began),
+      stages: reports,
+    };
   } catch (error) {
-    tidyUp(draft);
+    if (draft) tidyUp(draft);
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   } finally {
     await epoch.dispose();
