@@ -61,7 +61,7 @@ const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
       };
       try {
         const waiting = line.sink(batch);
-        if (waiting) waiting.then(finish, done);
+        if (waiting instanceof Promise) waiting.then(finish, done);
         else finish();
       } catch (error) {
         done(error as Error);
