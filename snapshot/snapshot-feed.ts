@@ -3,7 +3,7 @@
 //
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ recut ─▶ (the stages of a take)
 
-import { alignExtents, type Extent } from '../disk/index.js';
+import { alignExtents, type Extent, unionExtents } from '../disk/index.js';
 import { type Batch, type Pools, run, type SlabPool } from '../pipeline/index.js';
 import type { DigestReader, Snapshot, Store } from '../qcow2/index.js';
 import { addChanges } from './diff.js';
@@ -50,7 +50,11 @@ const extentsOf = ({ store, snapshot, base }: SnapshotSource, step: number): Ext
     });
     for (const [from, to] of map.dataRuns()) add(from, to - from);
   }
-  return [...alignExtents(found, step, size)];
+  // A digest is of a cluster's content: where the two images end apart, it changes although no byte does.
+  const baseSize = base ? imageSizeOf(store, base) : size;
+  const end = Math.min(size, baseSize);
+  const border = size !== baseSize && end > 0 ? [{ start: end - 1, end }] : [];
+  return [...alignExtents(unionExtents(found, border), step, size)];
 };
 
 /** Reads the extents and hands their bytes over. */
