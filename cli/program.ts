@@ -154,6 +154,56 @@ Examples:
     .action(act(() => import('./convert.js')));
 };
 
+const addShipping = (program: Command): void => {
+  common(program.command('export <store> <snapshot>'))
+    .summary('write a snapshot to standard output, for import')
+    .description(
+      'Writes SNAPSHOT of STORE to standard output as a stream for "nvsnap import": all of it, or with --since only\n' +
+        'what has changed since a snapshot that the receiving store holds. Every byte is verified on the way.',
+    )
+    .option('--since <snapshot>', 'the snapshot that the receiver has')
+    .option('--level <n>', "the stream's zstd level", parseNumber('--level'))
+    .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap export vm.qcow2 monday > monday.nvsnap
+  nvsnap export vm.qcow2 tuesday --since monday | ssh host nvsnap import backup.qcow2`,
+    )
+    .action(act(() => import('./export.js')));
+  common(program.command('import <store>'))
+    .summary('take a snapshot from a stream on standard input')
+    .description(
+      'Reads a stream of "nvsnap export" from standard input and makes its snapshot in STORE, with its tag, time and\n' +
+        'uuid. What it was exported since must be there. Verified on arrival; the store changes only at the end.',
+    )
+    .option('-t, --tag <tag>', 'another tag than it had')
+    .option(
+      '--cluster-size <size>',
+      'for a new store (default: as the stream)',
+      parseSizeOption('--cluster-size'),
+    )
+    .addOption(
+      new Option('-c, --compression <codec>', 'for a new store (default: zstd)').choices(CODECS),
+    )
+    .addOption(
+      new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices(DIGESTS),
+    )
+    .option('--level <n>', "the store's codec's level (zstd: 1)", parseNumber('--level'))
+    .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap import backup.qcow2 < monday.nvsnap
+  ssh host nvsnap export vm.qcow2 tuesday --since monday | nvsnap import backup.qcow2`,
+    )
+    .action(act(() => import('./import.js')));
+};
+
 const addReaders = (program: Command): void => {
   common(program.command('list <store>'))
     .summary('list the snapshots of a store')
@@ -289,6 +339,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addRestore(program);
   addReaders(program);
   addConvert(program);
+  addShipping(program);
   addCompare(program);
   addDiff(program);
   addVerify(program);

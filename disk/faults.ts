@@ -138,6 +138,19 @@ const CATALOGUE = {
       `The store ${d.path} cannot take another snapshot: ${d.limit}.`,
       'Remove snapshots or begin a new store.',
     ),
+  // streams
+  'stream-damaged': (d: { problem: string }) =>
+    say(`The stream cannot be imported: ${d.problem}.`, 'Nothing was imported; export it again.'),
+  'parent-missing': (d: { store: string; wanted: string; uuid: string }) =>
+    say(
+      `${d.store} does not hold the snapshot ${JSON.stringify(d.wanted)} (${d.uuid}) that the stream builds on.`,
+      'Import that one first, or export with another --since, or without.',
+    ),
+  'snapshot-present': (d: { store: string; tag: string }) =>
+    say(
+      `${d.store} holds the snapshot of the stream already, tagged ${JSON.stringify(d.tag)}.`,
+      'There is nothing to do.',
+    ),
   // writing
   'disk-full': (d: { path: string }) =>
     say(
@@ -192,6 +205,7 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'store-damaged',
   'digest-mismatch',
   'payload-damaged',
+  'stream-damaged',
 ]);
 
 /** An error with a code, typed details and advice. `message` is the sentence of what happened. */

@@ -220,8 +220,13 @@ export class Draft {
     return entry;
   }
 
-  abandon(): void {
-    this.#transaction.abandon();
+  /** Gives back what a failed draft has used; failing at that must not hide why it failed. */
+  tidyUp(): void {
+    try {
+      this.#transaction.abandon();
+    } catch {
+      // The store is whole as it is; the space is used again by the next take.
+    }
   }
 
   get counts(): DraftCounts {

@@ -27,7 +27,7 @@ export interface SnapshotSource {
 }
 
 /** Image bytes that have data, or that differ from the base, on boundaries of `step` bytes. */
-const extentsOf = ({ store, snapshot, base }: SnapshotSource, step: number): Extent[] => {
+export const extentsOf = ({ store, snapshot, base }: SnapshotSource, step: number): Extent[] => {
   const { clusterSize } = store.geometry;
   const size = imageSizeOf(store, snapshot);
   const found: Extent[] = [];

@@ -66,15 +66,6 @@ const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
   };
 };
 
-/** Gives back what a failed take has used; failing at that must not hide why it failed. */
-const tidyUp = (draft: Draft): void => {
-  try {
-    draft.abandon();
-  } catch {
-    // The store is whole as it is; the space is used again by the next take.
-  }
-};
-
 /** All that one take has open. */
 interface Job {
   readonly options: TakeOptions;
@@ -139,7 +130,7 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
       stages: reports,
     };
   } catch (error) {
-    if (draft) tidyUp(draft);
+    draft?.tidyUp();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   } finally {
     await epoch.dispose();
