@@ -13,6 +13,7 @@ import {
 } from '../pipeline/index.js';
 import type { OwnSnapshot, Store, StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import { checkLevel } from './guards.js';
 import { SnapshotMap } from './map.js';
 import { usableSnapshot } from './names.js';
 import {
@@ -209,5 +210,6 @@ const exportFrom = async (
 export const exportSnapshot = async (options: ExportOptions): Promise<ExportResult> => {
   const began = performance.now();
   checkThreadNames(options.threads, EXPORT_STAGES);
+  checkLevel(STREAM_CODEC, options.level);
   return withStore(options.store, (store) => exportFrom(store, options, began));
 };

@@ -172,7 +172,7 @@ class StreamFeed implements Feed {
   }
 
   async *source(slabs: SlabPool, known: DigestReader | undefined): AsyncGenerator<Batch> {
-    const recut = new Recut(slabs, known);
+    const recut = new Recut(slabs, this.#header.imageSize, known);
     const reading = this.#read(recut).then(
       () => recut.end(),
       (error: unknown) => recut.end(asStreamFault(error)),

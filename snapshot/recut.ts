@@ -1,12 +1,13 @@
 // From the batches of one run to those of another, whose clusters may have another size: bytes go in in image
 // order, and come out in leased batches that begin on the other run's cluster boundaries.
 
-import { fault } from '../disk/index.js';
+import { fault, roundUp } from '../disk/index.js';
 import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
 
 export class Recut {
   readonly #slabs: SlabPool;
+  readonly #imageSize: number;
   readonly #known: DigestReader | undefined;
   /** The batch that is being filled, and how many of its bytes are. */
   #open: Batch | undefined;
@@ -17,9 +18,13 @@ export class Recut {
   #failure: unknown;
   #wake: (() => void) | undefined;
 
-  /** `known`: the digests to be put beside the clusters; undefined for none. */
-  constructor(slabs: SlabPool, known: DigestReader | undefined) {
+  /**
+   * For an image of `imageSize` bytes. `known`: the digests to be put beside the clusters; undefined when there
+   * is no parent, and bytes that do not come are then zeros.
+   */
+  constructor(slabs: SlabPool, imageSize: number, known: DigestReader | undefined) {
     this.#slabs = slabs;
+    this.#imageSize = imageSize;
     this.#known = known;
   }
 
@@ -46,12 +51,13 @@ export class Recut {
 
   #handOver(): void {
     const batch = this.#open;
-    this.#open = undefined;
     if (!batch) return;
     const { offset } = batch;
+    this.#fillTo(Math.min(this.#imageSize, roundUp(offset + this.#filled, this.#clusterSize)));
+    this.#open = undefined;
     batch.begin(offset, this.#filled);
     if (this.#known) {
-      this.#known.read(offset / this.#slabs.layout.clusterSize, batch.count, batch.known);
+      this.#known.read(offset / this.#clusterSize, batch.count, batch.known);
     } else batch.known.fill(0);
     this.#ready.push(batch);
     this.#notify();
@@ -72,16 +78,35 @@ export class Recut {
     }
   }
 
+  get #clusterSize(): number {
+    return this.#slabs.layout.clusterSize;
+  }
+
+  /** Goes on to image byte `to` in the open batch, with zeros. */
+  #fillTo(to: number): void {
+    const batch = this.#open as Batch;
+    const end = to - batch.offset;
+    if (end === this.#filled) return;
+    if (this.#known) throw new Error('what does not come is not known to be zeros');
+    batch.data.fill(0, this.#filled, end);
+    this.#filled = end;
+  }
+
   /** The batch that image byte `at` goes to, right behind what is in it. */
   async #batchFor(at: number): Promise<Batch> {
-    if (this.#open && this.#open.offset + this.#filled !== at) this.#handOver();
-    if (this.#open) return this.#open;
-    const batch = await this.#slabs.lease();
-    if (this.#abandoned) throw fault('cancelled', { by: 'the other side' });
-    batch.begin(at, this.#slabs.layout.clusterSize);
-    this.#filled = 0;
-    this.#open = batch;
-    return batch;
+    const start = at - (at % this.#clusterSize);
+    // Its last cluster is not complete yet, and `at` lies in it.
+    const goesOn = this.#open !== undefined && start < this.#open.offset + this.#filled;
+    if (this.#open && !goesOn && this.#open.offset + this.#filled !== at) this.#handOver();
+    if (!this.#open) {
+      const batch = await this.#slabs.lease();
+      if (this.#abandoned) throw fault('cancelled', { by: 'the other side' });
+      batch.begin(start, this.#clusterSize);
+      this.#filled = 0;
+      this.#open = batch;
+    }
+    this.#fillTo(at);
+    return this.#open;
   }
 
   /** No more bytes come; with `failure`, since something went wrong. */

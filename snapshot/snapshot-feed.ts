@@ -111,7 +111,7 @@ export const snapshotFeed = (
       slabs: SlabPool,
       known: DigestReader | undefined,
     ): AsyncGenerator<Batch> {
-      const recut = new Recut(slabs, known);
+      const recut = new Recut(slabs, imageSizeOf(source.store, source.snapshot), known);
       const reading = read(source, extents, recut, pools, options).then(
         () => recut.end(),
         (error: unknown) => recut.end(error),
