@@ -89,7 +89,7 @@ const CATALOGUE = {
   'store-foreign': (d: { path: string }) =>
     say(
       `${d.path} is a qcow2 file that nvsnap did not make.`,
-      'Take into a new store; listing and restoring foreign files is possible.',
+      'Make a store of it with "nvsnap convert", which keeps its snapshots, or take into a new one.',
     ),
   'store-unsupported': (d: { path: string; feature: string }) =>
     say(
