@@ -91,6 +91,11 @@ const CATALOGUE = {
       `${d.path} is a qcow2 file that nvsnap did not make.`,
       'Make a store of it with "nvsnap convert", which keeps its snapshots, or take into a new one.',
     ),
+  'store-unadoptable': (d: { path: string; reason: string }) =>
+    say(
+      `${d.path} is a qcow2 file that nvsnap did not make, and cannot become a store as it is: ${d.reason}.`,
+      'Make a store of it with "nvsnap convert", which keeps its snapshots; "qemu-img amend" changes versions and refcounts.',
+    ),
   'store-unsupported': (d: { path: string; feature: string }) =>
     say(
       `${d.path} uses ${d.feature}, which nvsnap does not support.`,

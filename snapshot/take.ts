@@ -6,6 +6,8 @@ import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
 import { Fault, ioFault, openDigester } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
+import type { OwnSnapshot } from '../qcow2/index.js';
+import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { Draft } from './draft.js';
 import { imageFeed } from './feed.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
@@ -15,6 +17,7 @@ import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
 import {
+  asOwn,
   checkAsked,
   DEFAULT_CLUSTER_SIZE,
   DEFAULT_CODEC,
@@ -36,7 +39,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   const pools = options.pools ?? new Pools();
   try {
     startTake(pools, expectedWork(options, image));
-    const target = await openWritable(options.store, options, options.ioLog);
+    const target = await openWritable(options.store, options, options.ioLog, adoptedFacts);
     try {
       return await takeInto({ options, image, target, pools, began });
     } catch (error) {
@@ -76,13 +79,32 @@ interface Job {
   readonly began: number;
 }
 
-const takeInto = async ({ options, image, target, pools, began }: Job): Promise<TakeResult> => {
+/** The parent, with digests: another program's is given some first. */
+const withParent = async ({
+  options,
+  image,
+  target,
+  pools,
+}: Job): Promise<{ target: WritableStore; parent: OwnSnapshot | undefined }> => {
+  const chosen = chooseParent(target.store, options.parent ?? LATEST);
+  if (!chosen) return { target, parent: undefined };
+  const own = asOwn(chosen);
+  if (own) return { target, parent: own };
+  // Before anything is changed: the digests to compare with are not there yet.
+  const checks = image.seekable && options.otherImage !== true;
+  if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
+  const adopted = await adoptSnapshot(target, chosen, pools, options);
+  return { target: adopted.target, parent: adopted.snapshot };
+};
+
+const takeInto = async (job: Job): Promise<TakeResult> => {
+  const { options, image, pools, began } = job;
+  checkLevel(job.target.facts.codec, options.level);
+  checkActive(job.target.store);
+  const tag = options.tag ?? tagFromTime(job.target.store, new Date());
+  checkTag(job.target.store, tag);
+  const { target, parent } = await withParent(job);
   const { store, facts } = target;
-  checkLevel(facts.codec, options.level);
-  checkActive(store);
-  const tag = options.tag ?? tagFromTime(store, new Date());
-  checkTag(store, tag);
-  const parent = chooseParent(store, options.parent ?? LATEST);
   if (parent && !options.otherImage) {
     checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
   }
