@@ -13,8 +13,10 @@ t.setTimeout(FULL ? 4 * 3_600_000 : 600_000);
 
 const RUNS = FULL ? 400 : 6;
 const COMMANDS = FULL ? 40 : 25;
-/** Set to repeat a run. */
+/** Set to repeat a run, and with the path that a failure prints one sequence of it. */
 const SEED = Number(process.env.NVSNAP_SEED ?? Date.now() % 2 ** 31);
+const { NVSNAP_PATH: path } = process.env;
+const REPEAT = path === undefined ? {} : { path };
 
 t.test('a store and a model of it never part', async (t) => {
   t.comment(`seed ${SEED}`);
@@ -41,7 +43,7 @@ t.test('a store and a model of it never part', async (t) => {
         }
       },
     ),
-    { numRuns: RUNS, seed: SEED, endOnFailure: FULL },
+    { numRuns: RUNS, seed: SEED, endOnFailure: FULL, includeErrorInReport: true, ...REPEAT },
   );
   const steps = Object.values(counts).reduce((sum, count) => sum + count, 0);
   t.comment(`${runs} sequences, ${steps} steps: ${JSON.stringify(counts)}`);

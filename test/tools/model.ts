@@ -21,7 +21,7 @@ import {
 } from '../../snapshot/index.js';
 import { Random } from './files.js';
 import { PowerCuts } from './powercut.js';
-import { checkClean, convertSnapshot, qemuImg } from './qemu.js';
+import { checkClean, convertSnapshot, check as qemuCheck, qemuImg } from './qemu.js';
 
 const MEMORY = 16 * MiB;
 /** A stream's batches have a size of their own. */
@@ -210,6 +210,10 @@ const qemuRemove = (n: number): Command =>
       model.snapshots.delete(tag);
       const last = [...model.snapshots.keys()].at(-1) as string;
       ensure(qemuImg(['snapshot', '-a', last, store]).status === 0, 'qemu-img does not apply it');
+      // Where the disk of that one is smaller, QEMU forgets what the longer table's end led to.
+      const { leaks, corruptions } = qemuCheck(store);
+      ensure(corruptions === 0, 'qemu-img has damaged it');
+      if (leaks > 0) ensure(qemuImg(['check', '-r', 'leaks', store]).status === 0, 'not repaired');
     },
   );
 
