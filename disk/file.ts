@@ -6,6 +6,7 @@
 // write logged before a sync record is durable only if it was awaited before that sync began.
 
 import fs from 'node:fs';
+import { dirname } from 'node:path';
 import { ioFault } from './faults.js';
 import { punchHole } from './os.js';
 
@@ -193,4 +194,14 @@ export const attachFile = (spec: FileSpec): File =>
 export const openFile = (path: string, flags: string, log?: string): File => {
   const fd = fs.openSync(path, flags);
   return attachFile(log === undefined ? { path, fd } : { path, fd, logFd: fs.openSync(log, 'a') });
+};
+
+/** Makes the name of a file durable: the folder that holds it is synced. */
+export const syncFolder = (path: string): void => {
+  const fd = fs.openSync(dirname(path), 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
 };

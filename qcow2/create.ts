@@ -2,6 +2,7 @@
 // not at all.
 
 import fs from 'node:fs';
+import { dirname } from 'node:path';
 import {
   attachFile,
   errnoOf,
@@ -12,6 +13,7 @@ import {
   openFile,
   openNameless,
   reasonOf,
+  syncFolder,
 } from '../disk/index.js';
 import {
   type CodecName,
@@ -67,20 +69,6 @@ const emptyImage = (clusterBits: number, facts: StoreFacts): Buffer => {
   return image;
 };
 
-const syncFolder = (path: string): void => {
-  const fd = fs.openSync(path, 'r');
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-};
-
-const folderOf = (path: string): string => {
-  const slash = path.lastIndexOf('/');
-  return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
-};
-
 const fill = async (file: File, image: Buffer): Promise<void> => {
   file.write(image, 0);
   await file.sync();
@@ -88,7 +76,7 @@ const fill = async (file: File, image: Buffer): Promise<void> => {
 
 /** Writes a file that has no name until it is durable. False where the file system cannot. */
 const writeNameless = async (path: string, image: Buffer): Promise<boolean> => {
-  const fd = openNameless(folderOf(path));
+  const fd = openNameless(dirname(path));
   if (fd === undefined) return false;
   const file = attachFile({ path, fd });
   try {
@@ -126,7 +114,7 @@ export const createStore = async (
     if (!(await writeNameless(path, image))) {
       await writeDraft(path, `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`, image);
     }
-    syncFolder(folderOf(path));
+    syncFolder(path);
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw fault('store-exists', { path }, error);
     const failed = ioFault(error, path, 'write');

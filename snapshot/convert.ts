@@ -2,7 +2,7 @@
 // another digest. What they share they go on sharing.
 
 import fs from 'node:fs';
-import { type DigestAlgorithm, Fault, fault, ioFault } from '../disk/index.js';
+import { type DigestAlgorithm, Fault, fault, ioFault, syncFolder } from '../disk/index.js';
 import { abortFault, type Pools } from '../pipeline/index.js';
 import { type CodecName, type OwnSnapshot, type Snapshot, Store } from '../qcow2/index.js';
 import { Draft, type DraftCounts, type Identity } from './draft.js';
@@ -196,6 +196,7 @@ const convertFrom = async (
     );
     const outputBytes = target.store.file.size();
     giveDraftItsName(draft, options.output, options.force ?? false);
+    syncFolder(options.output);
     return {
       store: options.store,
       output: options.output,
