@@ -8,6 +8,7 @@ import {
   type Extent,
   intersectExtents,
   subtractExtents,
+  unionExtents,
 } from '../../disk/extents.js';
 
 const SIZE = 96;
@@ -50,6 +51,18 @@ const touching = fc.tuple(bitmaps, fc.array(fc.nat(SIZE), { maxLength: 6 })).map
 );
 
 const SMALL = { numRuns: 500 };
+
+t.test('the union is "or", byte by byte, and nothing in it touches', async (t) => {
+  fc.assert(
+    fc.property(touching, touching, (a, b) => {
+      const [x, y] = [bitmapOf(a), bitmapOf(b)];
+      const either = x.map((bit, i) => bit || (y[i] as boolean));
+      return isDeepStrictEqual([...unionExtents(a, b)], extentsOf(either));
+    }),
+    SMALL,
+  );
+  t.pass();
+});
 
 t.test('intersecting is "and", byte by byte', async (t) => {
   fc.assert(
