@@ -9,6 +9,7 @@ export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
 export type { Finding, FindingCode, FindingKind } from './findings.js';
 export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
 export { INCOMPATIBLE } from './header.js';
+export { ALL_STORED, type L2Kind, L2Table, SUBCLUSTERS } from './l2.js';
 export type { Placer } from './placer.js';
 export type { SnapshotRecord } from './record.js';
 export { MAX_TAG_BYTES, NEW_SNAPSHOT_ICOUNT, type SnapshotEntry } from './snapshots.js';
