@@ -55,8 +55,8 @@ export class Store {
   /** Bytes of the snapshot table. */
   readonly snapshotTableBytes: number;
   readonly #l1s = new Map<string, Table>();
-  /** Host clusters in the file when it was opened: nothing that its tables lead to was added later. */
-  readonly #hostClusters: number;
+  /** Length of the file when it was opened: nothing that its tables lead to was added later. */
+  readonly #fileBytes: number;
 
   private constructor(file: File) {
     this.file = file;
@@ -64,7 +64,7 @@ export class Store {
     this.header = decodeHeader(file.path, first);
     const extended = (this.header.incompatible & INCOMPATIBLE.extendedL2) !== 0n;
     this.geometry = new Geometry(this.header.clusterBits, extended);
-    this.#hostClusters = this.geometry.clusters(file.size());
+    this.#fileBytes = file.size();
     const cluster = this.#readUpTo(0, this.geometry.clusterSize);
     this.extensions = decodeExtensions(file.path, cluster, this.header.headerLength);
     this.facts = decodeFacts(file.path, this.extensions);
@@ -179,7 +179,7 @@ export class Store {
     const refuse = (feature: string): never => {
       throw fault('store-unsupported', { path: this.path, feature });
     };
-    if (this.facts) refuse('extended L2 entries, as no store of nvsnap does');
+    if (this.facts) refuse('extended L2 entries in a store of its own');
     if (this.geometry.clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
       refuse('subclusters of less than 512 bytes');
     }
@@ -260,8 +260,7 @@ export class Store {
     if (kind !== 'packed' && !this.geometry.isAligned(offset)) {
       return `a data cluster at ${offset} is not on a cluster boundary`;
     }
-    if (this.geometry.hostCluster(offset) < this.#hostClusters) return undefined;
-    return `a data cluster at ${offset} lies outside the file`;
+    return offset < this.#fileBytes ? undefined : `a data cluster at ${offset} is outside the file`;
   }
 
   /** Reads one whole host cluster. */

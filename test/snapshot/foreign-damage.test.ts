@@ -214,7 +214,7 @@ t.test('what is refused of extended L2 entries', async (t) => {
   patch(store, Buffer.of(0x18), 79);
   await t.rejects(restore({ store, snapshot: 'ours', output: join(folder, 'out') }), {
     code: 'store-unsupported',
-    message: /extended L2 entries, as no store of nvsnap does/,
+    message: /extended L2 entries in a store of its own/,
   });
   const small = join(folder, 'small.qcow2');
   qemu('create', '-q', '-f', 'qcow2', '-o', 'cluster_size=8k', small, '1M');
