@@ -57,6 +57,11 @@ const act = (load: () => Promise<{ default: Action }>) =>
     }
   };
 
+const CODECS = ['zstd', 'zlib', 'lz4', 'none'] as const;
+const DIGESTS = ['xxh3-128', 'blake3'] as const;
+
+const collect = (word: string, before: readonly string[] = []): string[] => [...before, word];
+
 const addTake = (program: Command): void => {
   common(program.command('take <image> <store>'))
     .summary('take a snapshot of an image')
@@ -72,19 +77,11 @@ const addTake = (program: Command): void => {
       parseSizeOption('--cluster-size'),
     )
     .addOption(
-      new Option('-c, --compression <codec>', 'for a new store (default: zstd)').choices([
-        'zstd',
-        'zlib',
-        'lz4',
-        'none',
-      ]),
+      new Option('-c, --compression <codec>', 'for a new store (default: zstd)').choices(CODECS),
     )
     .option('--level <n>', "the codec's level (zstd: 1)", parseNumber('--level'))
     .addOption(
-      new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices([
-        'xxh3-128',
-        'blake3',
-      ]),
+      new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices(DIGESTS),
     )
     .option('--size <size>', 'size of an image from standard input', parseSizeOption('--size'))
     .option('--threads <n>', 'threads per stage, or as scan=1,compress=4', parseThreads)
@@ -125,6 +122,86 @@ Examples:
   nvsnap restore vm.qcow2 latest - --range 1M:4K | hexdump -C`,
     )
     .action(act(() => import('./restore.js')));
+};
+
+const addConvert = (program: Command): void => {
+  const asBefore = '(default: as it is)';
+  common(program.command('convert <store> <output>'))
+    .summary('copy a store with another codec or cluster size')
+    .description(
+      'Copies the snapshots of STORE, of nvsnap or any other qcow2 file, to the new store OUTPUT. What they share they\n' +
+        'go on sharing, tags, times and lineage stay. A private lz4 store becomes one that stock QEMU reads.',
+    )
+    .option('-s, --snapshot <snapshot>', 'only this one; may be repeated (default: all)', collect)
+    .option('--cluster-size <size>', `4K to 2M ${asBefore}`, parseSizeOption('--cluster-size'))
+    .addOption(
+      new Option('-c, --compression <codec>', `${asBefore.slice(0, -1)}, lz4 as zstd)`).choices(
+        CODECS,
+      ),
+    )
+    .option('--level <n>', "the codec's level (zstd: 1)", parseNumber('--level'))
+    .addOption(new Option('--digest <algorithm>', asBefore).choices(DIGESTS))
+    .option('-f, --force', 'replace an existing file')
+    .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap convert vm.qcow2 small.qcow2 --compression zstd --level 9
+  nvsnap convert vm.qcow2 monday.qcow2 --snapshot monday`,
+    )
+    .action(act(() => import('./convert.js')));
+};
+
+const addShipping = (program: Command): void => {
+  common(program.command('export <store> <snapshot>'))
+    .summary('write a snapshot to standard output, for import')
+    .description(
+      'Writes SNAPSHOT of STORE to standard output as a stream for "nvsnap import": all of it, or with --since only\n' +
+        'what has changed since a snapshot that the receiving store holds. Every byte is verified on the way.',
+    )
+    .option('--since <snapshot>', 'the snapshot that the receiver has')
+    .option('--level <n>', "the stream's zstd level", parseNumber('--level'))
+    .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap export vm.qcow2 monday > monday.nvsnap
+  nvsnap export vm.qcow2 tuesday --since monday | ssh host nvsnap import backup.qcow2`,
+    )
+    .action(act(() => import('./export.js')));
+  common(program.command('import <store>'))
+    .summary('take a snapshot from a stream on standard input')
+    .description(
+      'Reads a stream of "nvsnap export" from standard input and makes its snapshot in STORE, with its tag, time and\n' +
+        'uuid. What it was exported since must be there. Verified on arrival; the store changes only at the end.',
+    )
+    .option('-t, --tag <tag>', 'another tag than it had')
+    .option(
+      '--cluster-size <size>',
+      'for a new store (default: as the stream)',
+      parseSizeOption('--cluster-size'),
+    )
+    .addOption(
+      new Option('-c, --compression <codec>', 'for a new store (default: zstd)').choices(CODECS),
+    )
+    .addOption(
+      new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices(DIGESTS),
+    )
+    .option('--level <n>', "the store's codec's level (zstd: 1)", parseNumber('--level'))
+    .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
+    .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  nvsnap import backup.qcow2 < monday.nvsnap
+  ssh host nvsnap export vm.qcow2 tuesday --since monday | nvsnap import backup.qcow2`,
+    )
+    .action(act(() => import('./import.js')));
 };
 
 const addReaders = (program: Command): void => {
@@ -261,6 +338,8 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addTake(program);
   addRestore(program);
   addReaders(program);
+  addConvert(program);
+  addShipping(program);
   addCompare(program);
   addDiff(program);
   addVerify(program);

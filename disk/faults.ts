@@ -89,7 +89,12 @@ const CATALOGUE = {
   'store-foreign': (d: { path: string }) =>
     say(
       `${d.path} is a qcow2 file that nvsnap did not make.`,
-      'Take into a new store; listing and restoring foreign files is possible.',
+      'Make a store of it with "nvsnap convert", which keeps its snapshots, or take into a new one.',
+    ),
+  'store-unadoptable': (d: { path: string; reason: string }) =>
+    say(
+      `${d.path} is a qcow2 file that nvsnap did not make, and cannot become a store as it is: ${d.reason}.`,
+      'Make a store of it with "nvsnap convert", which keeps its snapshots; "qemu-img amend" changes versions and refcounts.',
     ),
   'store-unsupported': (d: { path: string; feature: string }) =>
     say(
@@ -137,6 +142,19 @@ const CATALOGUE = {
     say(
       `The store ${d.path} cannot take another snapshot: ${d.limit}.`,
       'Remove snapshots or begin a new store.',
+    ),
+  // streams
+  'stream-damaged': (d: { problem: string }) =>
+    say(`The stream cannot be imported: ${d.problem}.`, 'Nothing was imported; export it again.'),
+  'parent-missing': (d: { store: string; wanted: string; uuid: string }) =>
+    say(
+      `${d.store} does not hold the snapshot ${JSON.stringify(d.wanted)} (${d.uuid}) that the stream builds on.`,
+      'Import that one first, or export with another --since, or without.',
+    ),
+  'snapshot-present': (d: { store: string; tag: string }) =>
+    say(
+      `${d.store} holds the snapshot of the stream already, tagged ${JSON.stringify(d.tag)}.`,
+      'There is nothing to do.',
     ),
   // writing
   'disk-full': (d: { path: string }) =>
@@ -192,6 +210,7 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'store-damaged',
   'digest-mismatch',
   'payload-damaged',
+  'stream-damaged',
 ]);
 
 /** An error with a code, typed details and advice. `message` is the sentence of what happened. */

@@ -1,11 +1,15 @@
 // Writing to something that takes bytes only in order: a pipe, a socket, a terminal, or a file as if it were one.
 
 import fs from 'node:fs';
+import { setImmediate as turn } from 'node:timers/promises';
 import { errnoOf, ioFault } from './faults.js';
 import { waitWritable } from './os.js';
 
 /** How long one wait for a slow reader lasts, in milliseconds. */
 const WAIT_MS = 100;
+/** The same on the main thread, and how much is written before others have their turn. */
+const GENTLE_WAIT_MS = 5;
+const GENTLE_BYTES = 1024 * 1024;
 
 const ZEROS = Buffer.alloc(1024 * 1024);
 
@@ -27,6 +31,7 @@ export class OutStream {
   readonly #fd: number;
   readonly #name: string;
   readonly #cancelled: () => boolean;
+  #sinceTurn = 0;
 
   /** `name` is for people; once `cancelled` says yes, nobody waits for the reader any more. */
   constructor(fd: number, name: string, cancelled: () => boolean) {
@@ -39,12 +44,30 @@ export class OutStream {
   write(from: Uint8Array): void {
     let done = 0;
     while (done < from.length && !this.#cancelled()) {
-      if (!waitWritable(this.#fd, WAIT_MS)) continue;
-      try {
-        done += fs.writeSync(this.#fd, from, done, from.length - done, null);
-      } catch (error) {
-        if (errnoOf(error) !== 'EAGAIN') throw ioFault(error, this.#name, 'write');
-      }
+      if (waitWritable(this.#fd, WAIT_MS)) done += this.#some(from.subarray(done));
+    }
+  }
+
+  /** The same from the main thread: between two looks the event loop gets its turn. */
+  async writeGently(from: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < from.length && !this.#cancelled()) {
+      if (waitWritable(this.#fd, GENTLE_WAIT_MS)) done += this.#some(from.subarray(done));
+      else await turn();
+    }
+    this.#sinceTurn += done;
+    if (this.#sinceTurn < GENTLE_BYTES) return;
+    this.#sinceTurn = 0;
+    await turn();
+  }
+
+  /** Writes as much as is taken at once; returns how many bytes. */
+  #some(from: Uint8Array): number {
+    try {
+      return fs.writeSync(this.#fd, from, 0, from.length, null);
+    } catch (error) {
+      if (errnoOf(error) === 'EAGAIN') return 0;
+      throw ioFault(error, this.#name, 'write');
     }
   }
 

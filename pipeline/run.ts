@@ -19,8 +19,8 @@ export interface Run {
   /** Yields leased, begun batches in image order; `skip` hears of image bytes that need none. */
   source(skip: (bytes: number) => void): AsyncIterable<Batch>;
   readonly steps: readonly Step[];
-  /** Called in image order with each batch that came through; the slab then goes back. */
-  sink(batch: Batch): void;
+  /** Called in image order with each batch that came through; when it is done, the slab goes back. */
+  sink(batch: Batch): void | Promise<void>;
   /** Image bytes in all, for progress. */
   readonly totalBytes: number;
   /** Image bytes that no batch will stand for (holes), already dealt with. */
@@ -54,15 +54,18 @@ const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
     objectMode: true,
     highWaterMark: 1,
     write(batch: Batch, _encoding, done) {
+      const finish = (): void => {
+        ended(batch);
+        line.slabs.release(batch);
+        done();
+      };
       try {
-        line.sink(batch);
+        const waiting = line.sink(batch);
+        if (waiting instanceof Promise) waiting.then(finish, done);
+        else finish();
       } catch (error) {
         done(error as Error);
-        return;
       }
-      ended(batch);
-      line.slabs.release(batch);
-      done();
     },
   });
 

@@ -2,6 +2,7 @@
 // stores them beside the disk; nvsnap only needs to know which clusters they take.
 
 import type { Census } from './census.js';
+import type { Extension } from './extensions.js';
 import { type Findings, hex } from './findings.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
@@ -13,6 +14,10 @@ const EXTENSION_BYTES = 24;
 const CONSISTENT = 1n;
 const ENTRY_BYTES = 24;
 /** QEMU's limits (block/qcow2-bitmap.c). */
+/** True when there are any. */
+export const hasBitmaps = (extensions: readonly Extension[]): boolean =>
+  extensions.some(({ type }) => type === EXTENSION);
+
 const MAX_BITMAPS = 65535;
 const MAX_NAME_BYTES = 1023;
 const MAX_DIRECTORY_BYTES = MAX_BITMAPS * (ENTRY_BYTES + MAX_NAME_BYTES);

@@ -38,13 +38,17 @@ export class SnapshotBuilder {
   /** The parent's digests; undefined for a snapshot that depends on none. */
   readonly parentDigests: DigestReader | undefined;
 
-  /** `diskSize` is the virtual disk's in bytes, at least the image's; both sizes in bytes. */
+  /**
+   * `diskSize` is the virtual disk's in bytes, at least the image's; both sizes in bytes. Without a parent it may
+   * begin with the clusters of `disk`, of which the digests are still to come.
+   */
   constructor(
     store: Store,
     sink: TableSink,
     digester: Digester,
     sizes: { imageSize: number; diskSize: number },
     parent: OwnSnapshot | undefined,
+    disk?: { l1: Table; imageSize: number },
   ) {
     const { geometry } = store;
     const { imageSize } = sizes;
@@ -53,7 +57,8 @@ export class SnapshotBuilder {
     this.#digestL1 = geometry.l1Entries(sizes.diskSize);
     this.#l1 = Table.empty(Math.max(1, this.#digestL1 + digestL1Entries(geometry, imageSize)));
     const from = parent && { l1: store.l1(parent.entry), record: parent.record };
-    if (from) this.#inheritDisk(from);
+    const below = from ? { l1: from.l1, imageSize: from.record.imageSize } : disk;
+    if (below) this.#inheritDisk(below);
     const into = { l1: this.#l1, digestL1: this.#digestL1, imageSize };
     inheritDigests(geometry, from, into);
     this.parentDigests = parent && new DigestReader(store, parent, digester);
@@ -64,11 +69,11 @@ export class SnapshotBuilder {
     });
   }
 
-  #inheritDisk(parent: { l1: Table; record: SnapshotRecord }): void {
+  #inheritDisk(parent: { l1: Table; imageSize: number }): void {
     const { geometry } = this.#store;
     const entries = Math.min(
       geometry.l1Entries(this.#imageSize),
-      geometry.l1Entries(parent.record.imageSize),
+      geometry.l1Entries(parent.imageSize),
       parent.l1.length,
     );
     for (let i = 0; i < entries; i += 1) this.#l1.set(i, parent.l1.hi(i), parent.l1.lo(i));

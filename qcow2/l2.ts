@@ -11,10 +11,8 @@
 import { Table } from './table.js';
 import { COPIED_HI, type EntryKind, kindOf, ZERO_LO } from './words.js';
 
-/** Parts of a cluster that an extended entry tells apart. */
-export const SUBCLUSTERS = 32;
 /** The bits of a cluster that is stored whole. */
-export const ALL_STORED = 0xffff_ffff;
+const ALL_STORED = 0xffff_ffff;
 
 /**
  * What an entry of either sort says. `partial`: some subclusters are stored in a plain cluster, the others

@@ -14,6 +14,7 @@ import {
   decodeExtensions,
   decodeFacts,
   type Extension,
+  encodeFacts,
   nameOfFeature,
   type StoreFacts,
 } from './extensions.js';
@@ -58,7 +59,7 @@ export class Store {
   /** Length of the file when it was opened: nothing that its tables lead to was added later. */
   readonly #fileBytes: number;
 
-  private constructor(file: File) {
+  private constructor(file: File, adoption: StoreFacts | undefined) {
     this.file = file;
     const first = this.#readUpTo(0, 112);
     this.header = decodeHeader(file.path, first);
@@ -66,8 +67,11 @@ export class Store {
     this.geometry = new Geometry(this.header.clusterBits, extended);
     this.#fileBytes = file.size();
     const cluster = this.#readUpTo(0, this.geometry.clusterSize);
-    this.extensions = decodeExtensions(file.path, cluster, this.header.headerLength);
-    this.facts = decodeFacts(file.path, this.extensions);
+    const extensions = decodeExtensions(file.path, cluster, this.header.headerLength);
+    const facts = decodeFacts(file.path, extensions);
+    const isAdopted = facts === undefined && adoption !== undefined;
+    this.extensions = isAdopted ? [encodeFacts(adoption), ...extensions] : extensions;
+    this.facts = facts ?? adoption;
     this.#refuseUnknownFeatures();
     const table = this.#readSnapshots();
     this.snapshotTableBytes = table.bytes;
@@ -99,13 +103,14 @@ export class Store {
   /**
    * Reads the tables of an open file. A writer may publish meanwhile: then the header has changed
    * since, what was read may be a mixture, and it is read again. `inspect` runs inside that window:
-   * what it reads (an L1 table) is of the same generation as the rest.
+   * what it reads (an L1 table) is of the same generation as the rest. With `adoption`, a file that nvsnap did not
+   * make has these facts from now on, and on disk from the next commit on.
    */
-  static attach(file: File, inspect?: (store: Store) => void): Store {
+  static attach(file: File, inspect?: (store: Store) => void, adoption?: StoreFacts): Store {
     for (let tries = 1; ; tries += 1) {
       const before = headerBytes(file);
       try {
-        const store = new Store(file);
+        const store = new Store(file, adoption);
         inspect?.(store);
         if (before.equals(headerBytes(file)) || tries === OPEN_TRIES) return store;
       } catch (error) {

@@ -100,11 +100,29 @@ const compareTables = (
   }
 };
 
+/** Adds runs of clusters in which two snapshots may differ, in ascending order; true when they are sure to. */
+export const addChanges = (
+  store: Store,
+  from: Snapshot,
+  to: Snapshot,
+  add: (first: number, count: number) => void,
+): boolean => {
+  const { geometry, facts } = store;
+  const [a, b] = [asOwn(from), asOwn(to)];
+  if (facts && a && b) {
+    compareDigests(store, facts, [a, b], add);
+    return true;
+  }
+  const bytes = Math.max(imageSizeOf(store, from), imageSizeOf(store, to));
+  compareTables(store, [from, to], geometry.clusters(bytes), add);
+  return false;
+};
+
 /** Says where two snapshots differ. Rejects with a Fault. */
 export const diff = (options: DiffOptions): Promise<DiffResult> => {
   const began = performance.now();
   return withStore(options.store, (store) => {
-    const { geometry, facts } = store;
+    const { geometry } = store;
     const from = usableSnapshot(store, options.from);
     const to = usableSnapshot(store, options.to ?? LATEST);
     const sizes = [imageSizeOf(store, from), imageSizeOf(store, to)] as const;
@@ -114,10 +132,7 @@ export const diff = (options: DiffOptions): Promise<DiffResult> => {
       const start = first * geometry.clusterSize;
       ranges.add(start, Math.min(count * geometry.clusterSize, bytes - start));
     };
-    const [a, b] = [asOwn(from), asOwn(to)];
-    const exact = facts !== undefined && a !== undefined && b !== undefined;
-    if (exact) compareDigests(store, facts, [a, b], add);
-    else compareTables(store, [from, to], geometry.clusters(bytes), add);
+    const exact = addChanges(store, from, to, add);
     return {
       store: options.store,
       from: from.entry.tag,

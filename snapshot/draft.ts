@@ -1,26 +1,14 @@
-// One take while it runs: the line of stages, and what enters the new snapshot's tables.
+// One new snapshot in the making: the line of stages, and what enters its tables.
 
-import type { DirtySource, Epoch } from '../dirty/index.js';
 import {
-  alignExtents,
   DIGEST_BYTES,
-  type Extent,
   type GuestCluster,
   guestCluster,
   hostOffset,
-  intersectExtents,
   openDigester,
   roundUp,
-  subtractExtents,
 } from '../disk/index.js';
-import {
-  type Batch,
-  Kind,
-  type Pools,
-  run,
-  type SlabPool,
-  type StageReport,
-} from '../pipeline/index.js';
+import { type Batch, Kind, type Pools, run, type StageReport } from '../pipeline/index.js';
 import {
   type Built,
   NEW_SNAPSHOT_ICOUNT,
@@ -33,15 +21,37 @@ import {
   type Store,
   Transaction,
 } from '../qcow2/index.js';
-import type { Image } from './image.js';
+import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
-import { checkLineage } from './lineage.js';
 import { nextId } from './names.js';
 import { batchBytesFor, planSlabs } from './plan.js';
-import { bytesIn, imageBatches } from './reading.js';
+import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
-import type { TakeOptions, TakeResult } from './take-options.js';
 import { TOOL } from './version.js';
+
+/** Who a new snapshot is. */
+export interface Identity {
+  readonly tag: string;
+  readonly uuid: string;
+  /** Left out: the next free one. */
+  readonly id?: string;
+  /** When it was taken, since 1970; left out: now. */
+  readonly seconds?: number;
+  readonly nanoseconds?: number;
+  /** Left out: this program. */
+  readonly tool?: string;
+  /** The dirty source that said what may have changed, and its epoch. */
+  readonly dirty: string;
+  readonly epoch: string;
+  /** Path of the image. */
+  readonly image: string;
+}
+
+/** How a draft is made. */
+export interface DraftOptions extends RunOptions {
+  /** The codec's own level. */
+  readonly level?: number | undefined;
+}
 
 /** What the sink counts. */
 interface Counts {
@@ -52,43 +62,44 @@ interface Counts {
   storedBytes: number;
 }
 
-/** One take while it runs. */
+/** What was put into a snapshot. Sizes in bytes. */
+export type DraftCounts = Readonly<Counts> & { readonly metadataBytes: number };
+
+/** One new snapshot in the making. */
 export class Draft {
-  readonly #options: TakeOptions;
-  readonly #image: Image;
+  readonly #options: DraftOptions;
+  readonly #feed: Feed;
   readonly #target: WritableStore;
   readonly #parent: OwnSnapshot | undefined;
   readonly #transaction: Transaction;
   readonly #builder: SnapshotBuilder;
   readonly #counts: Counts = { readBytes: 0, zeroed: 0, stored: 0, twins: 0, storedBytes: 0 };
-  /** Ranges known to be zero, waiting for the sink to come past them: from `#nextGap` on. */
-  #gaps: readonly Extent[] = [];
+  /** The next of the feed's gaps that the sink has not come past. */
   #nextGap = 0;
 
   constructor(
-    options: TakeOptions,
-    image: Image,
+    options: DraftOptions,
+    feed: Feed,
     target: WritableStore,
     parent: OwnSnapshot | undefined,
   ) {
     const { store, facts } = target;
-    const digester = openDigester(facts.digest, facts.seed);
-    if (parent && !options.otherImage) checkLineage(store, image, parent, digester);
+    const { imageSize } = feed;
     this.#options = options;
-    this.#image = image;
+    this.#feed = feed;
     this.#target = target;
     this.#parent = parent;
     this.#transaction = Transaction.begin(store);
     this.#transaction.checkHeadroom();
     const diskSize = Math.max(
-      roundUp(image.size, SECTOR_BYTES),
+      roundUp(imageSize, SECTOR_BYTES),
       ...store.snapshots.map(({ entry }) => entry.diskSize ?? 0),
     );
     this.#builder = new SnapshotBuilder(
       store,
       this.#transaction,
-      digester,
-      { imageSize: image.size, diskSize },
+      openDigester(facts.digest, facts.seed),
+      { imageSize, diskSize },
       parent,
     );
   }
@@ -97,76 +108,46 @@ export class Draft {
     return this.#target.store;
   }
 
-  /** Clusters per batch, for the whole run. */
-  get #batchClusters(): number {
-    const { clusterSize } = this.#store.geometry;
-    const dependent = this.#parent !== undefined;
-    const { memory } = this.#options;
-    return batchBytesFor(clusterSize, this.#image.size, memory, dependent) / clusterSize;
-  }
-
   /** Runs the pipeline, source to sink, in threads of these pools. */
-  async run(epoch: Epoch, pools: Pools): Promise<readonly StageReport[]> {
-    const clusters = this.#batchClusters;
+  async run(pools: Pools): Promise<readonly StageReport[]> {
+    const { image, imageSize, mostlySame, bytes, verb } = this.#feed;
+    const { memory, level, threads, events, signal } = this.#options;
     const { clusterSize } = this.#store.geometry;
-    const extents = this.#candidates(epoch);
-    const bytes = bytesIn(extents);
+    const { codec } = this.#target.facts;
+    const batchBytes = batchBytesFor(clusterSize, imageSize, memory, mostlySame);
+    const batches = Math.ceil(imageSize / batchBytes);
     this.#counts.readBytes = bytes;
-    const batches = Math.ceil(this.#image.size / (clusters * clusterSize));
     const steps = takeLine({
-      image: this.#image,
+      image,
+      imageSize,
       target: this.#target,
+      mostlySame,
       dependent: this.#parent !== undefined,
-      codec: this.#target.facts.codec,
-      seekable: this.#image.seekable,
+      codec,
+      seekable: image?.seekable ?? true,
       placer: this.#transaction.placer,
       bytes,
       batches,
-      level: this.#options.level,
-      threads: this.#options.threads,
+      level,
+      threads,
     });
-    const packedBytes = this.#target.facts.codec === 'none' ? 0 : clusters * clusterSize;
-    const slabs = planSlabs(
-      { clusterSize, clusters, packedBytes },
-      steps,
-      batches,
-      this.#options.memory,
-    );
+    const clusters = batchBytes / clusterSize;
+    const packedBytes = codec === 'none' ? 0 : batchBytes;
+    const slabs = planSlabs({ clusterSize, clusters, packedBytes }, steps, batches, memory);
     const reports = await run({
-      verb: 'take',
+      verb,
       slabs,
       pools,
-      source: () => this.#source(extents, slabs),
+      source: () => this.#feed.source(slabs, this.#builder.parentDigests),
       steps,
       sink: (batch) => this.#record(batch),
-      totalBytes: this.#image.size,
-      skippedBytes: this.#image.size - bytes,
-      events: this.#options.events,
-      signal: this.#options.signal,
+      totalBytes: imageSize,
+      skippedBytes: imageSize - bytes,
+      events,
+      signal,
     });
     this.#clearGaps(Number.POSITIVE_INFINITY);
     return reports;
-  }
-
-  /** Ranges to read, on cluster boundaries: dirty, and not holes. Dirty holes are noted as zero. */
-  #candidates(epoch: Epoch): readonly Extent[] {
-    const { clusterSize } = this.#store.geometry;
-    const { size } = this.#image;
-    const data = [...alignExtents(this.#image.data(), clusterSize, size)];
-    if (!this.#parent) return data;
-    const dirty = [...alignExtents(epoch.extents(), clusterSize, size)];
-    this.#gaps = [...subtractExtents(dirty, data)];
-    return [...intersectExtents(data, dirty)];
-  }
-
-  async *#source(extents: readonly Extent[], slabs: SlabPool): AsyncGenerator<Batch> {
-    if (!this.#image.seekable && this.#image.size === 0) {
-      // There is nothing to read, but scan must see that the pipe ends here.
-      const batch = await slabs.lease();
-      batch.begin(0, 0);
-      yield batch;
-    }
-    yield* imageBatches(extents, slabs, this.#builder.parentDigests);
   }
 
   /** record: enters a written batch in the new snapshot's tables. */
@@ -205,14 +186,11 @@ export class Draft {
     this.#counts.storedBytes += length === 0 ? this.#store.geometry.clusterSize : length;
   }
 
-  /** Clears the zero ranges that lie before image byte `before`. */
+  /** Clears the feed's gaps that lie before image byte `before`. */
   #clearGaps(before: number): void {
     const { geometry } = this.#store;
-    for (
-      let gap = this.#gaps[this.#nextGap];
-      gap && gap.start < before;
-      gap = this.#gaps[this.#nextGap]
-    ) {
+    const { gaps } = this.#feed;
+    for (let gap = gaps[this.#nextGap]; gap && gap.start < before; gap = gaps[this.#nextGap]) {
       const first = guestCluster(gap.start / geometry.clusterSize);
       const end = guestCluster(geometry.clusters(gap.end));
       this.#counts.zeroed += this.#builder.clear(first, end);
@@ -221,72 +199,55 @@ export class Draft {
   }
 
   /** Commits the snapshot; resolves when it is durable. */
-  async commit(identity: {
-    tag: string;
-    uuid: string;
-    source: DirtySource;
-    epoch: Epoch;
-  }): Promise<SnapshotEntry> {
+  async commit(identity: Identity): Promise<SnapshotEntry> {
     const { store } = this.#target;
     const built = this.#builder.finish();
     const record: SnapshotRecord = {
       uuid: identity.uuid,
       parent: this.#parent?.record.uuid ?? NIL_UUID,
-      imageSize: this.#image.size,
+      imageSize: this.#feed.imageSize,
       digestL1: built.digestL1,
       root: built.root,
       storedClusters: this.#counts.stored,
       storedBytes: this.#counts.storedBytes,
-      tool: TOOL,
-      dirty: identity.source.name,
-      epoch: identity.epoch.id,
-      image: this.#image.realPath,
+      tool: identity.tool ?? TOOL,
+      dirty: identity.dirty,
+      epoch: identity.epoch,
+      image: identity.image,
     };
-    const entry = newEntry(store, identity.tag, this.#image.size, built);
+    const entry = newEntry(store, identity, this.#feed.imageSize, built);
     await this.#transaction.publish([...store.snapshots, { entry, record, l1: built.l1 }]);
     return entry;
   }
 
-  abandon(): void {
-    this.#transaction.abandon();
+  /** Gives back what a failed draft has used; failing at that must not hide why it failed. */
+  tidyUp(): void {
+    try {
+      this.#transaction.abandon();
+    } catch {
+      // The store is whole as it is; the space is used again by the next take.
+    }
   }
 
-  result(done: {
-    entry: SnapshotEntry;
-    uuid: string;
-    elapsedMs: number;
-    stages: readonly StageReport[];
-  }): TakeResult {
-    return {
-      store: this.#store.path,
-      id: done.entry.id,
-      tag: done.entry.tag,
-      uuid: done.uuid,
-      parent: this.#parent?.entry.tag ?? null,
-      imageBytes: this.#image.size,
-      readBytes: this.#counts.readBytes,
-      changedClusters: this.#counts.stored + this.#counts.twins + this.#counts.zeroed,
-      zeroedClusters: this.#counts.zeroed,
-      twinClusters: this.#counts.twins,
-      storedClusters: this.#counts.stored,
-      storedBytes: this.#counts.storedBytes,
-      metadataBytes: this.#transaction.metadataBytes,
-      storeBytes: this.#store.file.size(),
-      elapsedMs: Math.round(done.elapsedMs),
-      stages: done.stages,
-    };
+  get counts(): DraftCounts {
+    return { ...this.#counts, metadataBytes: this.#transaction.metadataBytes };
   }
 }
 
-const newEntry = (store: Store, tag: string, imageSize: number, built: Built): SnapshotEntry => {
+const newEntry = (
+  store: Store,
+  identity: Identity,
+  imageSize: number,
+  built: Built,
+): SnapshotEntry => {
   const now = Date.now();
   return {
     l1Offset: 0,
     l1Entries: built.l1.length,
-    id: nextId(store),
-    tag,
-    seconds: Math.floor(now / 1000),
-    nanoseconds: (now % 1000) * 1e6,
+    id: identity.id ?? nextId(store),
+    tag: identity.tag,
+    seconds: identity.seconds ?? Math.floor(now / 1000),
+    nanoseconds: identity.nanoseconds ?? (now % 1000) * 1e6,
     vmClock: 0n,
     vmStateBytes: built.vmStateBytes,
     diskSize: roundUp(imageSize, SECTOR_BYTES),

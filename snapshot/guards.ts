@@ -2,30 +2,19 @@
 
 import fs from 'node:fs';
 import { Fault, fault } from '../disk/index.js';
-import {
-  type CodecName,
-  type OwnSnapshot,
-  offsetOf,
-  type Store,
-  type Table,
-} from '../qcow2/index.js';
+import { type CodecName, offsetOf, type Snapshot, type Store, type Table } from '../qcow2/index.js';
 import { LEVELS } from '../stages/index.js';
 import { LATEST, NONE, usableSnapshot } from './names.js';
-import { asOwn } from './store.js';
 
-/** The snapshot that a take compares with; undefined for none. */
-export const chooseParent = (store: Store, wanted: string): OwnSnapshot | undefined => {
+/**
+ * The snapshot that a take compares with; undefined for none. "latest" is the latest that nvsnap took, if there is
+ * one; any other may be without a record, and is then to be adopted first.
+ */
+export const chooseParent = (store: Store, wanted: string): Snapshot | undefined => {
   if (wanted === NONE || (wanted === LATEST && store.snapshots.length === 0)) return undefined;
-  const parent = asOwn(usableSnapshot(store, wanted));
-  if (parent) return parent;
-  if (wanted === LATEST) {
-    const own = store.snapshots.findLast(({ record }) => record !== undefined);
-    return own && asOwn(own);
-  }
-  throw fault('usage', {
-    problem: `The snapshot ${JSON.stringify(wanted)} was made by another program and has no digests.`,
-    advice: 'Choose a parent that nvsnap took, or "none".',
-  });
+  const parent = usableSnapshot(store, wanted);
+  if (parent.record || wanted !== LATEST) return parent;
+  return store.snapshots.findLast(({ record }) => record !== undefined) ?? parent;
 };
 
 const tableOffset = (l1: Table, i: number): number => offsetOf(l1.hi(i), l1.lo(i));

@@ -18,7 +18,15 @@ export type {
 } from '../qcow2/index.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
 export { type CompareOptions, type CompareResult, compare } from './compare.js';
+export {
+  type ConvertedSnapshot,
+  type ConvertOptions,
+  type ConvertResult,
+  convert,
+} from './convert.js';
 export { type DiffOptions, type DiffResult, diff } from './diff.js';
+export { type ExportOptions, type ExportResult, exportSnapshot } from './export.js';
+export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
 export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';

@@ -6,13 +6,13 @@ import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
 import { isLarge, planCrews, type Threads } from './plan.js';
-import type { WritableStore } from './store.js';
+import { digestOptionsOf, type WritableStore } from './store.js';
 import { Twins } from './twins.js';
 
 /** What decides how many threads each stage gets. */
 export interface TakeWork {
-  /** Whether there is a parent to compare with. */
-  readonly dependent: boolean;
+  /** True when most of what is read is expected to be the parent's. */
+  readonly mostlySame: boolean;
   readonly codec: CodecName;
   /** False for an image that can be read only in order. */
   readonly seekable: boolean;
@@ -29,18 +29,18 @@ type TakeStage = 'scan' | 'dedup' | 'pad' | 'compress' | 'write';
 const ALL = Number.POSITIVE_INFINITY;
 
 const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
-  const { dependent } = work;
-  const crew = planCrews(work.threads, work.batches, isLarge(work.bytes, dependent));
+  const { mostlySame } = work;
+  const crew = planCrews(work.threads, work.batches, isLarge(work.bytes, mostlySame));
   const plain = work.codec === 'none';
   // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
-  const readers = dependent ? ALL : plain ? 2 : 1;
+  const readers = mostlySame ? ALL : plain ? 2 : 1;
   const scan = crew('scan', readers, true);
   return {
     scan: work.seekable ? scan : { ...scan, threads: 1 },
     dedup: crew('dedup', 1, false),
     pad: crew('pad', 1, false),
-    compress: crew('compress', ALL, !dependent && !plain),
-    write: crew('write', plain ? 2 : 1, !dependent),
+    compress: crew('compress', ALL, !mostlySame && !plain),
+    write: crew('write', plain ? 2 : 1, !mostlySame),
   };
 };
 
@@ -53,23 +53,32 @@ export const startTake = (pools: Pools, work: TakeWork): void => {
 
 /** What the line of stages works on. */
 export interface TakeLine extends TakeWork {
-  readonly image: Image;
+  /** The image that scan reads; undefined when batches come with their bytes. */
+  readonly image: Image | undefined;
+  /** Size of the image in bytes. */
+  readonly imageSize: number;
+  /** Whether there is a parent to compare with. */
+  readonly dependent: boolean;
   readonly target: WritableStore;
   readonly placer: Placer;
   readonly level: number | undefined;
 }
 
-export const takeLine = (line: TakeLine): Step[] => {
-  const { image, dependent, codec, placer } = line;
-  const { store, facts } = line.target;
+const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): Step => {
   const { path, fd, size, seekable } = image;
-  const digests = { algorithm: facts.digest, seed: facts.seed };
+  const digests = digestOptionsOf(line.target.facts);
+  return stages.scan({ path, fd, size, seekable, digests, dependent: line.dependent }, crew);
+};
+
+export const takeLine = (line: TakeLine): Step[] => {
+  const { image, imageSize, dependent, codec, placer } = line;
+  const { store, facts } = line.target;
   const crews = crewsFor(line);
   // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
-  const twins = dependent ? undefined : new Twins(store.geometry.clusters(size));
+  const twins = dependent ? undefined : new Twins(store.geometry.clusters(imageSize));
   return [
-    stages.scan({ path, fd, size, seekable, digests, dependent }, crews.scan),
-    stages.dedup(digests, crews.dedup),
+    ...(image ? [scanStep(image, line, crews.scan)] : []),
+    stages.dedup(digestOptionsOf(facts), crews.dedup),
     stages.pad(crews.pad),
     ...(twins ? [twinStep(twins)] : []),
     ...(codec === 'none' ? [] : [stages.compress({ codec, level: line.level }, crews.compress)]),

@@ -22,8 +22,8 @@ export interface MapUse {
   readonly window: Extent;
   /** The digests to hold everything against; undefined where there are none. */
   readonly digests: DigestReader | undefined;
-  /** True when there must be a batch for the last cluster, even if it reads as zeros. */
-  readonly toTheEnd?: boolean | undefined;
+  /** Which clusters come in batches although they read as zeros: the last one, all; left out: none must. */
+  readonly zerosToo?: 'last' | 'all' | undefined;
   /** Hears of damaged image bytes [start, end) that no batch stands for; left out, all damage is thrown. */
   readonly damaged?: ((start: number, end: number) => void) | undefined;
 }
@@ -61,14 +61,18 @@ export class SnapshotMap {
   }
 
   /** Leased batches for all that is wanted and does not read as zeros, in image order. */
-  async *batches(slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
+  batches(slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
+    return this.batchesOf(this.#use.window, slabs, zeros);
+  }
+
+  /** The same for a part of it. */
+  async *batchesOf(part: Extent, slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
     const { geometry } = this.#store;
-    const { window } = this.#use;
-    const end = geometry.clusters(window.end);
-    let at = Math.floor(window.start / geometry.clusterSize);
+    const end = geometry.clusters(part.end);
+    let at = Math.floor(part.start / geometry.clusterSize);
     while (at < end) {
       const stop = Math.min(end, (Math.floor(at / geometry.l2Entries) + 1) * geometry.l2Entries);
-      const mayEnd = this.#use.toTheEnd && stop === end ? end - 1 : stop;
+      const mayEnd = this.#endOfZeros(at, stop, end);
       const next = this.#suffer(() => (at < mayEnd ? this.#zerosFrom(at, mayEnd) : at));
       if (next === undefined) {
         this.#lose(at, mayEnd);
@@ -85,6 +89,41 @@ export class SnapshotMap {
       at += this.#fill(batch, at, stop);
       yield batch;
     }
+  }
+
+  /** Runs [from, to) of wanted clusters that are stored, in order; nothing is held against digests. */
+  *dataRuns(): Generator<readonly [from: number, to: number]> {
+    const { geometry } = this.#store;
+    const { window } = this.#use;
+    const end = geometry.clusters(window.end);
+    let at = Math.floor(window.start / geometry.clusterSize);
+    while (at < end) {
+      const stop = Math.min(end, (Math.floor(at / geometry.l2Entries) + 1) * geometry.l2Entries);
+      const from = this.#firstOf(at, stop, false);
+      const to = this.#firstOf(from, stop, true);
+      if (to > from) yield [from, to];
+      at = to;
+    }
+  }
+
+  /** The first cluster of [at, stop), below one L2 table, that reads as zeros, or does not; else `stop`. */
+  #firstOf(at: number, stop: number, isZero: boolean): number {
+    const { l2Entries } = this.#store.geometry;
+    if (at === stop) return stop;
+    const table = this.#table(Math.floor(at / l2Entries));
+    if (!table) return isZero ? at : stop;
+    for (let c = at; c < stop; c += 1) {
+      const kind = table.kind(c % l2Entries);
+      if ((kind === 'unallocated' || kind === 'zero') === isZero) return c;
+    }
+    return stop;
+  }
+
+  /** Up to which cluster zeros may be skipped from `at` on. */
+  #endOfZeros(at: number, stop: number, end: number): number {
+    const { zerosToo } = this.#use;
+    if (zerosToo === 'all') return at;
+    return zerosToo === 'last' && stop === end ? end - 1 : stop;
   }
 
   /** For a batch that `locate` is to be called for. */
@@ -143,15 +182,7 @@ export class SnapshotMap {
 
   /** The first cluster from `at` on that does not read as zeros; those before it have such digests. */
   #zerosFrom(at: number, stop: number): number {
-    const { l2Entries } = this.#store.geometry;
-    const table = this.#table(Math.floor(at / l2Entries));
-    let c = at;
-    while (table && c < stop) {
-      const kind = table.kind(c % l2Entries);
-      if (kind !== 'unallocated' && kind !== 'zero') break;
-      c += 1;
-    }
-    const next = table ? c : stop;
+    const next = this.#firstOf(at, stop, false);
     this.#checkZeroDigests(at, next);
     return next;
   }

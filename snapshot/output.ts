@@ -151,8 +151,8 @@ const openStream = ({ window }: OutputUse): Output => {
   };
 };
 
-/** Gives the draft its name. Without `replace`, never over a file that appeared meanwhile. */
-const rename = (draft: string, path: string, replace: boolean): void => {
+/** Gives a draft its name. Without `replace`, never over a file that appeared meanwhile. */
+export const giveDraftItsName = (draft: string, path: string, replace: boolean): void => {
   try {
     if (replace) fs.renameSync(draft, path);
     else {
@@ -191,7 +191,7 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
     zeros: nothing,
     finish: () => {
       close();
-      rename(draft, path, force);
+      giveDraftItsName(draft, path, force);
     },
     discard,
   };

@@ -97,7 +97,7 @@ export const pour = async (pouring: Pouring, options: RunOptions): Promise<Poure
     size: imageSizeOf(store, snapshot),
     window,
     digests,
-    toTheEnd: inOrder,
+    zerosToo: inOrder ? 'last' : undefined,
     damaged: bad && ((start, end) => bad.add(start, end)),
   });
   const reports = await withPools(options, (pools) =>

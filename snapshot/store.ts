@@ -26,7 +26,7 @@ import {
 export const DEFAULT_CLUSTER_SIZE = 65536;
 export const DEFAULT_CODEC: CodecName = 'zstd';
 export const DEFAULT_DIGEST: DigestAlgorithm = 'xxh3-128';
-const SEED_BYTES = 8;
+export const SEED_BYTES = 8;
 
 /** What a caller asks of a store; what is left out is the store's own, or the default for a new one. */
 export interface StoreSettings {
@@ -78,13 +78,22 @@ export interface WritableStore {
   readonly created: boolean;
 }
 
-/** Opens a store for writing as its only writer, or makes it with checked settings. `log` records all I/O (for tests). */
+/** Makes the facts that a file of another program gets; throws when it cannot have any. */
+export type Adoption = (store: Store, asked: StoreSettings) => Promise<StoreFacts>;
+
+/**
+ * Opens a store for writing as its only writer, or makes it with checked settings. `log` records all I/O (for tests);
+ * with `adopt`, a file that another program made becomes a store with the next commit.
+ */
 export const openWritable = async (
   path: string,
   asked: StoreSettings,
   log?: string,
+  adopt?: Adoption,
 ): Promise<WritableStore> => {
-  if (fs.existsSync(path)) return openExisting(path, asked, log);
+  if (fs.existsSync(path)) {
+    return openExisting(path, asked, log, false, adopt && (await adoptionFor(path, asked, adopt)));
+  }
   return { ...lockStore(await makeStore(path, asked, log), asked), created: true };
 };
 
@@ -94,22 +103,24 @@ export const openExisting = (
   asked: StoreSettings,
   log?: string,
   alone = false,
+  adoption?: StoreFacts,
 ): WritableStore => {
   if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });
   }
-  return { ...lockStore(Store.open(path, 'r+', log), asked, alone), created: false };
+  return { ...lockStore(Store.open(path, 'r+', log), asked, alone, adoption), created: false };
 };
 
 const lockStore = (
   first: Store,
   asked: StoreSettings,
   alone = false,
+  adoption?: StoreFacts,
 ): { store: Store; facts: StoreFacts } => {
   try {
     lockWriter(first.path, first.file.spec.fd, alone);
     // The tables may have changed between opening and locking; from here on they cannot.
-    const store = Store.attach(first.file);
+    const store = Store.attach(first.file, undefined, adoption);
     return { store, facts: writableFacts(store, asked) };
   } catch (error) {
     first.file.close();
@@ -125,6 +136,21 @@ const writableFacts = (store: Store, asked: StoreSettings): StoreFacts => {
   if (!facts) throw fault('store-foreign', { path });
   checkSettings(store, facts, asked);
   return facts;
+};
+
+/** The facts for a file that another program made; undefined when it is a store already, or no such file. */
+const adoptionFor = (
+  path: string,
+  asked: StoreSettings,
+  adopt: Adoption,
+): Promise<StoreFacts | undefined> | undefined => {
+  if (!fs.statSync(path).isFile()) return undefined;
+  const store = Store.open(path, 'r');
+  try {
+    return store.facts ? undefined : adopt(store, asked);
+  } finally {
+    store.file.close();
+  }
 };
 
 const makeStore = async (path: string, asked: StoreSettings, log?: string): Promise<Store> => {

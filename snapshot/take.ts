@@ -4,15 +4,20 @@
 
 import fs from 'node:fs';
 import { scanSource } from '../dirty/index.js';
-import { Fault, ioFault } from '../disk/index.js';
+import { Fault, ioFault, openDigester } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
+import type { OwnSnapshot } from '../qcow2/index.js';
+import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { Draft } from './draft.js';
+import { imageFeed } from './feed.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
+import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
 import {
+  asOwn,
   checkAsked,
   DEFAULT_CLUSTER_SIZE,
   DEFAULT_CODEC,
@@ -34,7 +39,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   const pools = options.pools ?? new Pools();
   try {
     startTake(pools, expectedWork(options, image));
-    const target = await openWritable(options.store, options, options.ioLog);
+    const target = await openWritable(options.store, options, options.ioLog, adoptedFacts);
     try {
       return await takeInto({ options, image, target, pools, began });
     } catch (error) {
@@ -55,22 +60,13 @@ const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
   const dependent = options.parent !== NONE && fs.existsSync(options.store);
   const batchBytes = batchBytesFor(clusterSize, image.size, memory, dependent);
   return {
-    dependent,
+    mostlySame: dependent,
     codec: compression,
     seekable: image.seekable,
     bytes: image.allocatedBytes,
     batches: Math.ceil(image.size / batchBytes),
     threads: options.threads,
   };
-};
-
-/** Gives back what a failed take has used; failing at that must not hide why it failed. */
-const tidyUp = (draft: Draft): void => {
-  try {
-    draft.abandon();
-  } catch {
-    // The store is whole as it is; the space is used again by the next take.
-  }
 };
 
 /** All that one take has open. */
@@ -83,18 +79,43 @@ interface Job {
   readonly began: number;
 }
 
-const takeInto = async ({ options, image, target, pools, began }: Job): Promise<TakeResult> => {
+/** The parent, with digests: another program's is given some first. */
+const withParent = async ({
+  options,
+  image,
+  target,
+  pools,
+}: Job): Promise<{ target: WritableStore; parent: OwnSnapshot | undefined }> => {
+  const chosen = chooseParent(target.store, options.parent ?? LATEST);
+  if (!chosen) return { target, parent: undefined };
+  const own = asOwn(chosen);
+  if (own) return { target, parent: own };
+  // Before anything is changed: the digests to compare with are not there yet.
+  const checks = image.seekable && options.otherImage !== true;
+  if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
+  const adopted = await adoptSnapshot(target, chosen, pools, options);
+  return { target: adopted.target, parent: adopted.snapshot };
+};
+
+const takeInto = async (job: Job): Promise<TakeResult> => {
+  const { options, image, pools, began } = job;
+  checkLevel(job.target.facts.codec, options.level);
+  checkActive(job.target.store);
+  const tag = options.tag ?? tagFromTime(job.target.store, new Date());
+  checkTag(job.target.store, tag);
+  const { target, parent } = await withParent(job);
   const { store, facts } = target;
-  checkLevel(facts.codec, options.level);
-  checkActive(store);
-  const tag = options.tag ?? tagFromTime(store, new Date());
-  checkTag(store, tag);
-  const parent = chooseParent(store, options.parent ?? LATEST);
-  const draft = new Draft(options, image, target, parent);
+  if (parent && !options.otherImage) {
+    checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
+  }
   const source = scanSource;
   const epoch = await source.begin(image, parent?.record.uuid);
+  const { clusterSize } = store.geometry;
+  let draft: Draft | undefined;
   try {
-    const reports = await draft.run(epoch, pools);
+    const feed = imageFeed(image, clusterSize, parent && epoch.extents());
+    draft = new Draft(options, feed, target, parent);
+    const reports = await draft.run(pools);
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
     image.checkSize();
@@ -102,12 +123,36 @@ const takeInto = async ({ options, image, target, pools, began }: Job): Promise<
     // Loaded here, since before the run there is no time for it.
     const { randomUUID } = await import('node:crypto');
     const uuid = randomUUID();
-    const entry = await draft.commit({ tag, uuid, source, epoch });
+    const entry = await draft.commit({
+      tag,
+      uuid,
+      dirty: source.name,
+      epoch: epoch.id,
+      image: image.realPath,
+    });
     await epoch.commit();
     await ending;
-    return draft.result({ entry, uuid, elapsedMs: performance.now() - began, stages: reports });
+    const { counts } = draft;
+    return {
+      store: store.path,
+      id: entry.id,
+      tag: entry.tag,
+      uuid,
+      parent: parent?.entry.tag ?? null,
+      imageBytes: image.size,
+      readBytes: counts.readBytes,
+      changedClusters: counts.stored + counts.twins + counts.zeroed,
+      zeroedClusters: counts.zeroed,
+      twinClusters: counts.twins,
+      storedClusters: counts.stored,
+      storedBytes: counts.storedBytes,
+      metadataBytes: counts.metadataBytes,
+      storeBytes: store.file.size(),
+      elapsedMs: Math.round(performance.now() - began),
+      stages: reports,
+    };
   } catch (error) {
-    tidyUp(draft);
+    draft?.tidyUp();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   } finally {
     await epoch.dispose();

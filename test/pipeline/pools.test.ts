@@ -85,7 +85,7 @@ t.test('a stage that may begin here starts no thread for a small job', async (t)
 });
 
 t.test('and gets its threads when the job is not small, in order and exactly once', async (t) => {
-  const large = probe('large', 2, { waitMs: 12 });
+  const large = probe('large', 2, { busyMs: 6 });
   const steps = [{ ...large.use, beginsHere: true }];
   const out = await runLine({ steps, batches: 60, slabCount: 8 });
   t.equal(out.error, undefined);
@@ -93,6 +93,16 @@ t.test('and gets its threads when the job is not small, in order and exactly onc
   t.equal(large.counts[Count.begun], 60);
   t.equal(large.counts[Count.opened], 3, 'on the main thread and in two others');
   t.match(out.reports, [{ stage: 'large', threads: 2, batches: 60 }]);
+});
+
+t.test('and gets none while the main thread keeps nobody waiting', async (t) => {
+  const patient = probe('patient', 2, { waitMs: 24 });
+  const steps = [{ ...patient.use, beginsHere: true }];
+  const out = await runLine({ steps, batches: 30, slabCount: 8 });
+  t.equal(out.error, undefined);
+  t.same(out.arrived, upTo(30));
+  t.equal(patient.counts[Count.opened], 1);
+  t.match(out.reports, [{ stage: 'patient', threads: 0, batches: 30 }]);
 });
 
 t.test('a stage fails on the main thread as it does in its own', async (t) => {

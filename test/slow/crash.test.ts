@@ -1,4 +1,4 @@
-// Every state that a power cut in the middle of a take or a removal may leave, each shown to qemu-img check, listed,
+// Every state that a power cut in the middle of a take, a removal or an import may leave, each shown to qemu-img check, listed,
 // and restored in full. The slice takes a part of them, evenly spread.
 
 import fs from 'node:fs';
@@ -8,6 +8,7 @@ import { KiB, MiB } from '../../disk/index.js';
 import {
   type Crash,
   crashesOf,
+  importsOf,
   judge,
   PLAIN_4K,
   removalsOf,
@@ -43,12 +44,15 @@ const KINDS: readonly StoreKind[] = [
   },
 ];
 
-/** Takes and removals, one after another. */
+/** Takes, removals and imports, one after another. */
 async function* changesOf(folder: string, kind: StoreKind): AsyncGenerator<Crash> {
   yield* crashesOf(folder, kind, SEED);
   const beside = join(folder, 'removals');
   fs.mkdirSync(beside);
   yield* removalsOf(beside, kind, SEED);
+  const imports = join(folder, 'imports');
+  fs.mkdirSync(imports);
+  yield* importsOf(imports, kind, SEED);
 }
 
 for (const kind of KINDS) {

@@ -184,7 +184,7 @@ const STORES: readonly Refusal[] = [
   }),
   takes([], {
     name: 'the store is of another program',
-    code: 'store-foreign',
+    code: 'store-unadoptable',
     status: 1,
     arrange: replaceStore('create', '-q', '-f', 'qcow2', 'STORE', '1M'),
   }),

@@ -4,8 +4,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { punchHole } from '../../disk/index.js';
 import { type CompareResult, compare, take } from '../../snapshot/index.js';
+import { EDITS } from '../tools/edits.js';
 import { copyState, patch, Random, tempDir } from '../tools/files.js';
 import { nvsnap } from '../tools/nvsnap.js';
 
@@ -46,51 +46,11 @@ const makeStore = async (t: Test, size: number) => {
   return { folder, image, store, other, random };
 };
 
-/** Changes to the other image. */
-const CHANGES: ReadonlyArray<readonly [string, (path: string, random: Random) => void]> = [
-  ['nothing', () => {}],
-  [
-    'single bytes',
-    (path, random) => {
-      for (const cluster of random.pick(40, CLUSTERS - 1)) {
-        patch(path, random.bytes(1), cluster * CLUSTER + random.below(CLUSTER));
-      }
-    },
-  ],
-  [
-    'data where there were zeros',
-    (path, random) => patch(path, random.bytes(5 * CLUSTER), 300 * CLUSTER + 11),
-  ],
-  [
-    'zeros where there were data',
-    (path) => patch(path, Buffer.alloc(20 * CLUSTER), 2000 * CLUSTER),
-  ],
-  [
-    'a hole',
-    (path) => {
-      const fd = fs.openSync(path, 'r+');
-      punchHole(fd, { start: 650 * CLUSTER, end: 1600 * CLUSTER });
-      fs.closeSync(fd);
-    },
-  ],
-  [
-    'only holes',
-    (path) => {
-      const { size } = fs.statSync(path);
-      fs.truncateSync(path, 0);
-      fs.truncateSync(path, size);
-    },
-  ],
-  ['a longer image', (path, random) => fs.appendFileSync(path, random.bytes(100 * CLUSTER))],
-  ['a shorter image', (path) => fs.truncateSync(path, 2100 * CLUSTER)],
-  ['an empty image', (path) => fs.truncateSync(path, 0)],
-];
-
 for (const tail of [0, 1234]) {
   t.test(`all ranges, and no others; ${tail} bytes past the last whole cluster`, async (t) => {
     const { image, store, other, random } = await makeStore(t, CLUSTERS * CLUSTER + tail);
     const original = fs.readFileSync(image);
-    for (const [name, change] of CHANGES) {
+    for (const [name, change] of EDITS) {
       copyState(image, other);
       change(other, random);
       const changed = fs.readFileSync(other);

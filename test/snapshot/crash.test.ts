@@ -11,6 +11,7 @@ import { restore, take } from '../../snapshot/index.js';
 import {
   type Crash,
   crashesOf,
+  importsOf,
   judge,
   PLAIN_4K,
   publishAt,
@@ -78,6 +79,18 @@ for (const kind of [PLAIN_4K, ZSTD_64K]) {
       const publish = publishAt(crash.log);
       t.equal(crash.log[publish - 1]?.kind, 'sync', 'a sync before the header');
       t.equal(crash.log[publish + 1]?.kind, 'sync', 'and one before space is given back');
+      const ask = (_: number, n: number, special: boolean): boolean => special && n < ASKED;
+      const verdict = await judge(crash, { seed: SEED, perCut: PER_CUT, ask });
+      t.ok(verdict.states >= PER_CUT * crash.log.length && verdict.judged >= 4);
+      t.comment(`${crash.name}: ${crash.log.length} entries, ${verdict.states} states`);
+    }
+  });
+}
+
+for (const kind of [PLAIN_4K, ZSTD_64K]) {
+  t.test(`a power cut in an import leaves it done or not begun: ${kind.name}`, async (t) => {
+    for await (const crash of importsOf(tempDir(t), kind, SEED)) {
+      checkCommit(t, crash);
       const ask = (_: number, n: number, special: boolean): boolean => special && n < ASKED;
       const verdict = await judge(crash, { seed: SEED, perCut: PER_CUT, ask });
       t.ok(verdict.states >= PER_CUT * crash.log.length && verdict.judged >= 4);

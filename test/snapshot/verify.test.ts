@@ -4,11 +4,12 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { decodePacked, kindOf, offsetOf } from '../../qcow2/index.js';
+import { offsetOf } from '../../qcow2/index.js';
 import { type Fault, restore, take, verify } from '../../snapshot/index.js';
 import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
 import { nvsnap } from '../tools/nvsnap.js';
 import { qemuImg } from '../tools/qemu.js';
+import { flipCluster } from '../tools/rot.js';
 import { tagged, withTables } from '../tools/tables.js';
 
 t.setTimeout(240_000);
@@ -46,26 +47,6 @@ const makeStore = async (t: Test, compression: (typeof CODECS)[number]) => {
   return { folder, image, store, stored, sharers, random };
 };
 
-/** Turns over one bit of what is stored for a cluster of a snapshot. */
-const flip = (path: string, tag: string, cluster: number, random: Random): void => {
-  const at = withTables(path, (store) => {
-    const { geometry } = store;
-    const l1 = store.l1(tagged(store, tag).entry);
-    const index = Math.floor(cluster / geometry.l2Entries);
-    const l2 = store.l2(offsetOf(l1.hi(index), l1.lo(index)));
-    const [hi, lo] = [l2.hi(cluster % geometry.l2Entries), l2.lo(cluster % geometry.l2Entries)];
-    if (kindOf(hi, lo) !== 'packed') return offsetOf(hi, lo) + random.below(CLUSTER / 2);
-    // Past the frame's header, where no bit is without a meaning.
-    return decodePacked(hi, lo, geometry.clusterBits).offset + 64 + random.below(1000);
-  });
-  const fd = fs.openSync(path, 'r+');
-  const byte = Buffer.alloc(1);
-  fs.readSync(fd, byte, 0, 1, at);
-  byte[0] = (byte[0] as number) ^ (1 << random.below(8));
-  fs.writeSync(fd, byte, 0, 1, at);
-  fs.closeSync(fd);
-};
-
 for (const compression of CODECS) {
   t.test(`every stored cluster is read once, and damage is found: ${compression}`, async (t) => {
     const { store, stored, sharers, random } = await makeStore(t, compression);
@@ -76,7 +57,7 @@ for (const compression of CODECS) {
     const hurt = new Map<number, string[]>();
     for (const cluster of random.pick(12, CLUSTERS - 1)) {
       const round = random.below(TAGS.length);
-      flip(store, TAGS[round] as string, cluster, random);
+      flipCluster(store, TAGS[round] as string, cluster, random);
       hurt.set(cluster, sharers(cluster, round));
     }
     const damaged = await verify({ store });
@@ -138,7 +119,7 @@ t.test('the command, its exit codes, and stores of other programs', async (t) =>
     status: 0,
     stdout: /^Verified 2 snapshots of .*: \d+ stored clusters .*no damage/,
   });
-  flip(store, 'a', 77, random);
+  flipCluster(store, 'a', 77, random);
   const bad = await nvsnap(['verify', store, '--json']);
   t.equal(bad.status, 3);
   t.match(JSON.parse(bad.stdout), { damagedClusters: 1, damage: [{ start: 77 * CLUSTER }] });
@@ -171,4 +152,26 @@ t.test('a large store is verified in threads, with nothing but zeros skipped', a
   const { clusters, bytes, stages } = await verify({ store });
   t.match({ clusters, bytes }, { clusters: 640, bytes: 40 * 2 ** 20 });
   t.ok(stages.some(({ threads }) => threads > 0));
+});
+
+t.test('within a time: some of it, from anywhere, and said so', async (t) => {
+  const { store, stored } = await makeStore(t, 'zstd');
+  const seen = new Set<number>();
+  for (let n = 0; n < 12; n += 1) {
+    const r = await verify({ store, timeBudget: 1e-6, memory: 2 ** 20 * 16 });
+    t.equal(r.complete, false);
+    t.ok(r.clusters > 0 && r.clusters < stored);
+    seen.add(r.clusters);
+  }
+  t.ok(seen.size > 1, 'not always the same part');
+  t.match(await verify({ store, timeBudget: 600 }), { complete: true, clusters: stored });
+  t.match(await nvsnap(['verify', store, '--time-budget', '10m']), {
+    status: 0,
+    stdout: /no damage/,
+  });
+  const short = await nvsnap(['verify', store, '--time-budget', '0.000001s']);
+  t.match(short, { status: 0, stdout: /not all of them: the time was over/ });
+  for (const budget of ['0', '-1s', 'soon', '5d']) {
+    t.match(await nvsnap(['verify', store, '--time-budget', budget]), { status: 2 }, budget);
+  }
 });

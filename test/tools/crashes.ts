@@ -6,13 +6,24 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { KiB, type LogEntry, MiB, readLog } from '../../disk/index.js';
 import { createStore } from '../../qcow2/index.js';
-import { type CodecName, list, remove, restore, take } from '../../snapshot/index.js';
+import {
+  type CodecName,
+  exportSnapshot,
+  importSnapshot,
+  list,
+  remove,
+  restore,
+  take,
+} from '../../snapshot/index.js';
 import { copyState, firstDifference, Random } from './files.js';
 import { Generation, PowerCuts } from './powercut.js';
 import { check, convertSnapshot, qemuImg } from './qemu.js';
 
 /** Small enough that a take of a small image has several batches. */
 const MEMORY = 16 * MiB;
+
+/** An import's batches are as the stream has them. */
+const IMPORT_MEMORY = 128 * MiB;
 
 export interface StoreKind {
   readonly name: string;
@@ -103,11 +114,15 @@ export class Workshop {
     store.file.close();
   }
 
-  async take(tag: string, ioLog?: string): Promise<void> {
+  take(tag: string, ioLog?: string): Promise<void> {
+    return this.#takeInto(this.#store, tag, ioLog);
+  }
+
+  async #takeInto(store: string, tag: string, ioLog?: string): Promise<void> {
     const { clusterSize, compression } = this.kind;
     await take({
       image: this.#image,
-      store: this.#store,
+      store,
       tag,
       memory: MEMORY,
       clusterSize,
@@ -135,6 +150,22 @@ export class Workshop {
     const store = this.#store;
     return this.#logged(name, snapshots.join(), async (ioLog) => {
       await remove({ store, snapshots, ioLog });
+    });
+  }
+
+  /** Takes a snapshot in a copy of the store, ships it, and imports it here, likewise. */
+  loggedImport(name: string, tag: string, since: string): Promise<Crash> {
+    const side = join(this.folder, `side-${tag}`);
+    const stream = join(this.folder, `stream-${tag}`);
+    return this.#logged(name, tag, async (ioLog) => {
+      fs.copyFileSync(this.#store, side);
+      await this.#takeInto(side, tag);
+      await withFd(stream, 'w', (fd) =>
+        exportSnapshot({ store: side, snapshot: tag, since, fd, memory: MEMORY }),
+      );
+      await withFd(stream, 'r', (fd) =>
+        importSnapshot({ store: this.#store, fd, memory: IMPORT_MEMORY, ioLog }),
+      );
     });
   }
 
@@ -198,6 +229,33 @@ export async function* removalsOf(
   yield await workshop.loggedRemoval('removal of the newest', ['four']);
   yield await workshop.loggedRemoval('removal of all', ['two', 'three']);
 }
+
+/** The imports that are cut: of what little, and of what much has changed. */
+export async function* importsOf(
+  folder: string,
+  kind: StoreKind,
+  seed: number,
+): AsyncGenerator<Crash> {
+  const workshop = new Workshop(folder, kind, seed);
+  await workshop.take('one');
+  workshop.change(0.1);
+  yield await workshop.loggedImport('an import', 'two', 'one');
+  workshop.change(0.6);
+  yield await workshop.loggedImport('an import of much', 'three', 'two');
+}
+
+const withFd = async <T>(
+  path: string,
+  flags: string,
+  use: (fd: number) => Promise<T>,
+): Promise<T> => {
+  const fd = fs.openSync(path, flags);
+  try {
+    return await use(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
 
 const tagsOf = async (store: string): Promise<string[]> =>
   (await list({ store })).map(({ tag }) => tag);

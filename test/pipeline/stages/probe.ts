@@ -19,6 +19,8 @@ export interface ProbeOptions {
   readonly counts: SharedArrayBuffer;
   /** Longest wait per batch in milliseconds; how long exactly depends on the batch. */
   readonly waitMs?: number;
+  /** Keeps its thread busy for so long per batch, in milliseconds. */
+  readonly busyMs?: number;
   /** Waits until the run is cancelled. */
   readonly hangs?: boolean;
   /** Where to fail: the batch at this image offset. */
@@ -77,6 +79,8 @@ const open = (options: ProbeOptions, desk: Desk) => {
         Atomics.store(counts, Count.mostAtOnce, now);
       // Later batches often take less time than earlier ones: order must not come from luck.
       if (options.waitMs) await sleep((options.waitMs * ((index * 7) % 5)) / 4);
+      if (options.busyMs)
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, options.busyMs);
       while (options.hangs && !desk.cancelled()) await sleep(1);
       if (options.at === batch.offset && options.failure) await fail(options.failure);
       batch.data.fill(index, 0, batch.length);

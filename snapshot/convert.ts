@@ -1,0 +1,230 @@
+// convert: all snapshots of a store, or some of them, into a new store with other clusters, another codec or
+// another digest. What they share they go on sharing.
+
+import fs from 'node:fs';
+import { type DigestAlgorithm, Fault, fault, ioFault } from '../disk/index.js';
+import { abortFault, type Pools } from '../pipeline/index.js';
+import { type CodecName, type OwnSnapshot, type Snapshot, Store } from '../qcow2/index.js';
+import { Draft, type DraftCounts, type Identity } from './draft.js';
+import { checkLevel, refuseSameFile } from './guards.js';
+import { usableSnapshot } from './names.js';
+import { giveDraftItsName } from './output.js';
+import { checkThreadNames } from './plan.js';
+import { type RunOptions, withPools } from './run-options.js';
+import { snapshotFeed } from './snapshot-feed.js';
+import {
+  asOwn,
+  checkAsked,
+  codecOf,
+  openWritable,
+  type StoreSettings,
+  type WritableStore,
+  withStore,
+} from './store.js';
+
+export interface ConvertOptions extends RunOptions, StoreSettings {
+  readonly store: string;
+  /** Path of the store to make. */
+  readonly output: string;
+  /** Tags, "#id"s, uuid prefixes or "latest"; none for all. */
+  readonly snapshots?: readonly string[] | undefined;
+  /** Replace an existing file. */
+  readonly force?: boolean | undefined;
+  /** The new codec's own level. */
+  readonly level?: number | undefined;
+}
+
+/** One snapshot as it is in the new store. Sizes in bytes. */
+export interface ConvertedSnapshot {
+  readonly id: string;
+  readonly tag: string;
+  readonly imageBytes: number;
+  readonly storedClusters: number;
+  readonly storedBytes: number;
+}
+
+/** What a conversion did. Sizes in bytes, times in milliseconds. */
+export interface ConvertResult {
+  readonly store: string;
+  readonly output: string;
+  readonly compression: string;
+  readonly clusterSize: number;
+  readonly snapshots: readonly ConvertedSnapshot[];
+  /** False when some snapshot had no digests to hold its bytes against: another program made it. */
+  readonly verified: boolean;
+  /** Of the file that was read, and of the one that was made. */
+  readonly storeBytes: number;
+  readonly outputBytes: number;
+  readonly elapsedMs: number;
+}
+
+export const CONVERT_STAGES = [
+  'fetch',
+  'decode',
+  'verify',
+  'dedup',
+  'pad',
+  'compress',
+  'write',
+] as const;
+
+/** How the new store is made. */
+interface Settings {
+  readonly clusterSize: number;
+  readonly compression: CodecName;
+  readonly digest: DigestAlgorithm;
+}
+
+/** What the new store is to be where nothing else is asked for: as the old one, but for everyone to read. */
+const settingsFor = (store: Store, asked: ConvertOptions): Settings => {
+  const codec = codecOf(store);
+  return {
+    clusterSize: asked.clusterSize ?? Math.max(4096, store.geometry.clusterSize),
+    compression: asked.compression ?? (codec === 'lz4' ? 'zstd' : codec),
+    digest: asked.digest ?? store.facts?.digest ?? 'xxh3-128',
+  };
+};
+
+/** A snapshot of the old store that is in the new one already. */
+interface Pair {
+  readonly old: Snapshot;
+  readonly uuid: string;
+}
+
+/** The snapshot to build on: the parent if it is there, else the last one. */
+const baseOf = (snapshot: Snapshot, done: readonly Pair[]): Pair | undefined => {
+  const parent = snapshot.record?.parent;
+  return done.find(({ old }) => old.record && old.record.uuid === parent) ?? done.at(-1);
+};
+
+const identityOf = async ({ entry, record }: Snapshot): Promise<Identity> => {
+  const { randomUUID } = await import('node:crypto');
+  return {
+    id: entry.id,
+    tag: entry.tag,
+    seconds: entry.seconds,
+    nanoseconds: entry.nanoseconds,
+    uuid: record?.uuid ?? randomUUID(),
+    dirty: record?.dirty ?? 'convert',
+    epoch: record?.epoch ?? '',
+    image: record?.image ?? '',
+    ...(record ? { tool: record.tool } : {}),
+  };
+};
+
+const ownBy = (store: Store, uuid: string | undefined): OwnSnapshot | undefined => {
+  const found = store.snapshots.find(({ record }) => record?.uuid === uuid);
+  return found && asOwn(found);
+};
+
+/** A conversion while it runs. */
+interface Job {
+  readonly options: ConvertOptions;
+  readonly from: Store;
+  readonly target: WritableStore;
+  readonly pools: Pools;
+}
+
+/** Makes one snapshot in the new store; what it shares with `base` it shares there too. */
+const convertOne = async (
+  { options, from, target, pools }: Job,
+  snapshot: Snapshot,
+  base: Pair | undefined,
+  identity: Identity,
+): Promise<DraftCounts> => {
+  // The tables have changed with the snapshot before.
+  const store = Store.attach(target.store.file);
+  const source = { store: from, snapshot, base: base?.old, verb: `convert ${identity.tag}` };
+  const feed = snapshotFeed(source, store.geometry.clusterSize, pools, options);
+  const draft = new Draft(options, feed, { ...target, store }, ownBy(store, base?.uuid));
+  await draft.run(pools);
+  if (options.signal?.aborted) throw abortFault(options.signal);
+  await draft.commit(identity);
+  return draft.counts;
+};
+
+const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<ConvertedSnapshot[]> => {
+  const done: Pair[] = [];
+  const converted: ConvertedSnapshot[] = [];
+  for (const snapshot of chosen) {
+    const identity = await identityOf(snapshot);
+    const counts = await convertOne(job, snapshot, baseOf(snapshot, done), identity);
+    done.push({ old: snapshot, uuid: identity.uuid });
+    converted.push({
+      id: snapshot.entry.id,
+      tag: snapshot.entry.tag,
+      imageBytes: snapshot.record?.imageSize ?? snapshot.entry.diskSize ?? job.from.header.diskSize,
+      storedClusters: counts.stored,
+      storedBytes: counts.storedBytes,
+    });
+  }
+  return converted;
+};
+
+/** The snapshots asked for, oldest first. */
+const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => {
+  const wanted = new Set(asked.map((name) => usableSnapshot(store, name)));
+  const chosen =
+    asked.length === 0 ? store.snapshots : store.snapshots.filter((s) => wanted.has(s));
+  for (const { damage } of chosen) if (damage) throw damage;
+  if (chosen.length > 0) return chosen;
+  throw fault('usage', {
+    problem: `${store.path} holds no snapshot to convert.`,
+    advice: 'Take one first, or make one with "qemu-img snapshot -c NAME".',
+  });
+};
+
+/** Two pipelines run at once: each gets half of the memory. */
+const halved = (options: ConvertOptions): ConvertOptions => ({
+  ...options,
+  memory: Math.floor((options.memory ?? 192 * 2 ** 20) / 2),
+});
+
+const convertFrom = async (
+  from: Store,
+  options: ConvertOptions,
+  began: number,
+): Promise<ConvertResult> => {
+  const chosen = choose(from, options.snapshots ?? []);
+  const settings = settingsFor(from, options);
+  checkLevel(settings.compression, options.level);
+  const draft = `${options.output}.part-${process.pid}`;
+  const target = await openWritable(draft, settings);
+  try {
+    const snapshots = await withPools(options, (pools) =>
+      convertAll({ options: halved(options), from, target, pools }, chosen),
+    );
+    const outputBytes = target.store.file.size();
+    giveDraftItsName(draft, options.output, options.force ?? false);
+    return {
+      store: options.store,
+      output: options.output,
+      compression: settings.compression,
+      clusterSize: settings.clusterSize,
+      snapshots,
+      verified: chosen.every(({ record }) => record !== undefined),
+      storeBytes: from.file.size(),
+      outputBytes,
+      elapsedMs: Math.round(performance.now() - began),
+    };
+  } catch (error) {
+    fs.rmSync(draft, { force: true });
+    throw error instanceof Fault ? error : ioFault(error, options.output, 'write');
+  } finally {
+    target.store.file.close();
+  }
+};
+
+/** Converts a store. Rejects with a Fault, and then leaves no output behind. */
+export const convert = async (options: ConvertOptions): Promise<ConvertResult> => {
+  const began = performance.now();
+  checkThreadNames(options.threads, CONVERT_STAGES);
+  checkAsked(options);
+  refuseSameFile(options.output, options.store);
+  const existing = fs.statSync(options.output, { throwIfNoEntry: false });
+  if (existing && !options.force) throw fault('output-exists', { path: options.output });
+  if (existing && !existing.isFile()) {
+    throw fault('output-unsuitable', { path: options.output, reason: 'it is not a regular file' });
+  }
+  return withStore(options.store, (from) => convertFrom(from, options, began));
+};
