@@ -20,7 +20,8 @@ const words = (r: VerifyResult): string => {
   if (r.damage.length > SHOWN)
     lines.push(`… and ${r.damage.length - SHOWN} more (--json has them)`);
   if (r.unverifiable.length > 0) {
-    lines.push(`Made by another program and without digests: ${r.unverifiable.join(', ')}.`);
+    const tags = r.unverifiable.join(', ');
+    lines.push(`Made by another program and without digests, so read but not proven: ${tags}.`);
   }
   const read = `${r.clusters} stored clusters (${formatSize(r.bytes)} of images) read`;
   const partly = r.complete ? '' : ' (not all of them: the time was over)';

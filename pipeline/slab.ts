@@ -26,9 +26,11 @@ export const Kind = {
   twin: 4,
   /** What is stored for it is not what was taken. */
   damaged: 5,
+  /** As plain, but only some of its 32 parts are stored, as `parts[i]` says; fetch makes it plain. */
+  partial: 6,
 } as const;
 
-const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin, Kind.damaged];
+const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin, Kind.damaged, Kind.partial];
 
 /** The sizes of a slab; plain data, equal in every thread. */
 export interface SlabLayout {
@@ -77,6 +79,8 @@ export class Batch {
   readonly kinds: Uint8Array;
   /** Bytes of each payload. */
   readonly lengths: Uint32Array;
+  /** Which of the 32 parts of a partial cluster are stored, lowest bit first: in place of a length. */
+  readonly parts: Uint32Array;
   /** Where each payload begins in `packed`. */
   readonly starts: Uint32Array;
   /** Host byte offset of each cluster or payload in the store. */
@@ -97,6 +101,7 @@ export class Batch {
     this.#head = new Float64Array(memory, start, HEAD_WORDS);
     this.places = new Float64Array(memory, start + at.places, clusters);
     this.lengths = new Uint32Array(memory, start + at.lengths, clusters);
+    this.parts = this.lengths;
     this.starts = new Uint32Array(memory, start + at.starts, clusters);
     this.known = Buffer.from(memory, start + at.known, clusters * DIGEST_BYTES);
     this.digests = Buffer.from(memory, start + at.digests, clusters * DIGEST_BYTES);
@@ -111,6 +116,7 @@ export class Batch {
     this.#head[1] = length;
     this.live = this.count;
     this.digested = false;
+    this.unproven = false;
     this.kinds.fill(Kind.plain, 0, this.count);
   }
 
@@ -154,6 +160,15 @@ export class Batch {
 
   set digested(yes: boolean) {
     this.#head[3] = yes ? 1 : 0;
+  }
+
+  /** True when there are no digests to hold this batch against, though others of the run have some. */
+  get unproven(): boolean {
+    return this.#head[4] !== 0;
+  }
+
+  set unproven(yes: boolean) {
+    this.#head[4] = yes ? 1 : 0;
   }
 
   /** True when some cluster is of this kind. */

@@ -13,6 +13,8 @@ export type FindingCode =
   | 'misaligned'
   /** Bits set that the specification reserves. */
   | 'reserved-bits'
+  /** The two words of an extended L2 entry contradict each other. */
+  | 'subclusters'
   /** One cluster used for two purposes. */
   | 'overlap'
   /** COPIED does not say whether the refcount is 1. */

@@ -10,6 +10,7 @@ export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
 export type { Finding, FindingCode, FindingKind } from './findings.js';
 export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
 export { type Header, INCOMPATIBLE } from './header.js';
+export { type L2Kind, L2Table } from './l2.js';
 export type { Placer } from './placer.js';
 export type { SnapshotRecord } from './record.js';
 export { REFCOUNT_ORDER } from './refcounts.js';

@@ -6,6 +6,7 @@ import { countBitmaps } from './bitmaps.js';
 import type { Census } from './census.js';
 import { type Findings, hex } from './findings.js';
 import { MAX_L1_BYTES } from './header.js';
+import { extendedKind } from './l2.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
 import {
@@ -144,17 +145,43 @@ export class References {
   }
 
   #countL2(cluster: number, uses: number): void {
-    const { clusterSize } = this.#store.geometry;
+    const { clusterSize, l2Entries, l2EntryBytes, extendedL2 } = this.#store.geometry;
+    const offset = cluster * clusterSize;
     const raw = Buffer.alloc(clusterSize);
-    this.#store.file.read(raw, cluster * clusterSize);
+    this.#store.file.read(raw, offset);
     const table = Table.decode(raw);
-    const at = { offset: cluster * clusterSize, uses, active: this.#census.isActive(cluster) };
-    for (let i = 0; i < table.length; i += 1) {
-      const hi = table.hi(i);
-      const lo = table.lo(i);
+    const at = { offset, uses, active: this.#census.isActive(cluster), entryBytes: l2EntryBytes };
+    for (let i = 0; i < l2Entries; i += 1) {
+      const word = extendedL2 ? 2 * i : i;
+      const hi = table.hi(word);
+      const lo = table.lo(word);
+      if (extendedL2) {
+        this.#checkSubclusters(at, i, [hi, lo, table.hi(word + 1), table.lo(word + 1)]);
+      }
       if ((hi | lo) === 0) continue;
       if ((hi & COMPRESSED_HI) !== 0) this.#countPacked(at, i, hi, lo);
       else this.#countStandard(at, i, hi, lo);
+    }
+  }
+
+  /** What is wrong with the second word of an extended entry. */
+  #checkSubclusters(
+    at: TableAt,
+    index: number,
+    [hi, lo, zeros, stored]: readonly [number, number, number, number],
+  ): void {
+    const kind = extendedKind(hi, lo, zeros, stored);
+    if (kind === 'packed' && (zeros | stored) !== 0) {
+      this.#wrong('reserved-bits', at, index, 'is compressed, but tells of subclusters');
+    } else if (kind === 'broken') {
+      const problem =
+        (stored & zeros) === 0
+          ? 'has stored subclusters without a cluster'
+          : 'has subclusters that are stored and read as zeros';
+      this.#wrong('subclusters', at, index, problem);
+    }
+    if (kind !== 'packed' && (lo & ZERO_LO) !== 0) {
+      this.#wrong('reserved-bits', at, index, 'has the zero bit set beside its subclusters');
     }
   }
 
@@ -189,7 +216,7 @@ export class References {
       this.#census.overlap(cluster, `the cluster of ${entryName(at, index)}`);
     }
     if (at.active && copied !== this.#census.isSingle(cluster)) {
-      const place = at.offset + index * 8;
+      const place = at.offset + index * at.entryBytes;
       this.#findings.corruption('copied', copiedMessage(entryName(at, index), copied), place);
     }
   }
@@ -213,13 +240,13 @@ export class References {
   }
 
   #wrong(
-    code: 'reserved-bits' | 'misaligned' | 'outside-file' | 'copied',
+    code: 'reserved-bits' | 'misaligned' | 'outside-file' | 'copied' | 'subclusters',
     at: TableAt,
     index: number,
     problem: string,
   ): void {
     const message = `${entryName(at, index)} ${problem}.`;
-    this.#findings.corruption(code, message, at.offset + index * 8);
+    this.#findings.corruption(code, message, at.offset + index * at.entryBytes);
   }
 }
 
@@ -228,6 +255,8 @@ interface TableAt {
   readonly offset: number;
   readonly uses: number;
   readonly active: boolean;
+  /** Bytes of one of its entries. */
+  readonly entryBytes: number;
 }
 
 const entryName = (at: TableAt, index: number): string =>

@@ -18,7 +18,7 @@ import {
   nameOfFeature,
   type StoreFacts,
 } from './extensions.js';
-import { Geometry } from './geometry.js';
+import { Geometry, MIN_EXTENDED_CLUSTER_BITS } from './geometry.js';
 import {
   decodeHeader,
   type Header,
@@ -26,6 +26,7 @@ import {
   MAX_L1_BYTES,
   MAX_SNAPSHOT_TABLE_BYTES,
 } from './header.js';
+import { type L2Kind, L2Table } from './l2.js';
 import { decodeRecord, type SnapshotRecord } from './record.js';
 import { decodeSnapshots, type SnapshotEntry, type SnapshotTable } from './snapshots.js';
 import { Table } from './table.js';
@@ -55,12 +56,16 @@ export class Store {
   /** Bytes of the snapshot table. */
   readonly snapshotTableBytes: number;
   readonly #l1s = new Map<string, Table>();
+  /** Length of the file when it was opened: nothing that its tables lead to was added later. */
+  readonly #fileBytes: number;
 
   private constructor(file: File, adoption: StoreFacts | undefined) {
     this.file = file;
     const first = this.#readUpTo(0, 112);
     this.header = decodeHeader(file.path, first);
-    this.geometry = new Geometry(this.header.clusterBits);
+    const extended = (this.header.incompatible & INCOMPATIBLE.extendedL2) !== 0n;
+    this.geometry = new Geometry(this.header.clusterBits, extended);
+    this.#fileBytes = file.size();
     const cluster = this.#readUpTo(0, this.geometry.clusterSize);
     const extensions = decodeExtensions(file.path, cluster, this.header.headerLength);
     const facts = decodeFacts(file.path, extensions);
@@ -148,6 +153,7 @@ export class Store {
       INCOMPATIBLE.dirty |
       INCOMPATIBLE.corrupt |
       INCOMPATIBLE.compressionType |
+      INCOMPATIBLE.extendedL2 |
       INCOMPATIBLE.privateCodec;
     for (let bit = 0; bit < 64; bit += 1) {
       const mask = 1n << BigInt(bit);
@@ -155,9 +161,7 @@ export class Store {
       const named =
         mask === INCOMPATIBLE.externalData
           ? 'an external data file'
-          : mask === INCOMPATIBLE.extendedL2
-            ? 'extended L2 entries'
-            : `the incompatible feature ${JSON.stringify(nameOfFeature(this.extensions, bit) ?? `bit ${bit}`)}`;
+          : `the incompatible feature ${JSON.stringify(nameOfFeature(this.extensions, bit) ?? `bit ${bit}`)}`;
       throw fault('store-unsupported', { path, feature: named });
     }
     if ((incompatible & INCOMPATIBLE.privateCodec) !== 0n && !this.facts) {
@@ -166,10 +170,23 @@ export class Store {
         feature: 'a private encoding it does not describe',
       });
     }
+    this.#refuseUnknownEntries();
     const typed = (incompatible & INCOMPATIBLE.compressionType) !== 0n;
     const { compressionType } = this.header;
     if (compressionType > 1 || typed !== (compressionType === 1)) {
       throw fault('store-unsupported', { path, feature: `compression type ${compressionType}` });
+    }
+  }
+
+  /** Extended L2 entries are read in files of other programs; no store of ours has them. */
+  #refuseUnknownEntries(): void {
+    if (!this.geometry.extendedL2) return;
+    const refuse = (feature: string): never => {
+      throw fault('store-unsupported', { path: this.path, feature });
+    };
+    if (this.facts) refuse('extended L2 entries in a store of its own');
+    if (this.geometry.clusterBits < MIN_EXTENDED_CLUSTER_BITS) {
+      refuse('subclusters of less than 512 bytes');
     }
   }
 
@@ -231,11 +248,24 @@ export class Store {
   }
 
   /** Reads the L2 table at a host byte offset. */
-  l2(offset: HostOffset): Table {
+  l2(offset: HostOffset): L2Table {
     if (!this.geometry.isAligned(offset)) {
       this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
     }
-    return Table.decode(this.readCluster(offset, 'the L2 table'));
+    const raw = this.readCluster(offset, 'the L2 table');
+    return this.geometry.extendedL2 ? L2Table.decodeExtended(raw) : L2Table.decode(raw);
+  }
+
+  /**
+   * What is wrong with an entry that leads to data at host byte `offset`; undefined when the data can be
+   * there.
+   */
+  flawOf(kind: L2Kind, offset: number): string | undefined {
+    if (kind === 'broken') return 'the entry of a data cluster contradicts itself';
+    if (kind !== 'packed' && !this.geometry.isAligned(offset)) {
+      return `a data cluster at ${offset} is not on a cluster boundary`;
+    }
+    return offset < this.#fileBytes ? undefined : `a data cluster at ${offset} is outside the file`;
   }
 
   /** Reads one whole host cluster. */

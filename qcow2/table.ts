@@ -9,7 +9,7 @@ const WORD_BYTES = 8;
 export class Table {
   readonly #halves: Uint32Array;
 
-  private constructor(halves: Uint32Array) {
+  protected constructor(halves: Uint32Array) {
     this.#halves = halves;
   }
 
@@ -20,10 +20,15 @@ export class Table {
 
   /** Decodes on-disk words; `raw` is not kept. Its length is a multiple of 8. */
   static decode(raw: Uint8Array): Table {
+    return new Table(Table.halvesOf(raw));
+  }
+
+  /** On-disk words as halves in memory. */
+  protected static halvesOf(raw: Uint8Array): Uint32Array {
     const copy = Buffer.from(new ArrayBuffer(raw.length));
     copy.set(raw);
     copy.swap64();
-    return new Table(new Uint32Array(copy.buffer, 0, raw.length / 4));
+    return new Uint32Array(copy.buffer, 0, raw.length / 4);
   }
 
   /** The on-disk words, big endian, zero-padded to `length` bytes (default: no padding). */

@@ -49,6 +49,7 @@ const obstacleOf = (store: Store): string | undefined => {
     return `its refcounts have ${refcountBits(header)} bits, not ${2 ** REFCOUNT_ORDER}`;
   }
   if (geometry.clusterBits < MIN_NEW_CLUSTER_BITS) return 'its clusters are smaller than 4 KiB';
+  if (geometry.extendedL2) return 'it has extended L2 entries';
   if (hasBitmaps(extensions)) return 'it holds dirty bitmaps';
   return undefined;
 };

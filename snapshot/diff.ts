@@ -2,8 +2,8 @@
 
 import { DIGEST_BYTES, type HostOffset, openDigester } from '../disk/index.js';
 import {
-  COPIED_HI,
   DigestReader,
+  L2Table,
   type OwnSnapshot,
   offsetOf,
   type Snapshot,
@@ -77,6 +77,9 @@ const placeOf = (l1: Table, index: number): HostOffset | undefined => {
   return offset === 0 ? undefined : offset;
 };
 
+const tableAt = (store: Store, offset: HostOffset | undefined): L2Table =>
+  offset === undefined ? L2Table.empty(store.geometry.l2Entries) : store.l2(offset);
+
 /** Adds the clusters whose entries differ. Shared tables are passed over. */
 const compareTables = (
   store: Store,
@@ -89,11 +92,10 @@ const compareTables = (
   for (let index = 0; index * l2Entries < clusters; index += 1) {
     const [p, q] = [placeOf(a, index), placeOf(b, index)];
     if (p === q) continue;
-    const [x, y] = [p && store.l2(p), q && store.l2(q)];
+    const [x, y] = [tableAt(store, p), tableAt(store, q)];
     const end = Math.min(l2Entries, clusters - index * l2Entries);
     for (let i = 0; i < end; i += 1) {
-      const hi = ((x?.hi(i) ?? 0) ^ (y?.hi(i) ?? 0)) & ~COPIED_HI;
-      if (hi !== 0 || (x?.lo(i) ?? 0) !== (y?.lo(i) ?? 0)) add(index * l2Entries + i, 1);
+      if (!x.isSame(i, y)) add(index * l2Entries + i, 1);
     }
   }
 };

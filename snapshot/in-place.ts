@@ -13,7 +13,7 @@ import {
 import { type Batch, type MainStep, run, type StageReport } from '../pipeline/index.js';
 import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
-import { PayloadSpace, SnapshotMap } from './map.js';
+import { SnapshotMap } from './map.js';
 import type { Output } from './output.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs } from './plan.js';
 import { liveBytes, noteDamage, readingSteps } from './pour.js';
@@ -61,9 +61,9 @@ const candidates = ({ store, snapshot, digests, window, output }: Update): Exten
 const locateStep = (map: SnapshotMap): MainStep => ({
   name: 'locate',
   main: (batch: Batch) => {
-    const payloads = new PayloadSpace(batch);
+    const locator = map.locator(batch);
     for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
-      map.locate(batch, i, payloads);
+      map.locate(batch, i, locator);
     }
   },
 });

@@ -6,13 +6,13 @@ import { DIGEST_BYTES, type Extent, Fault, fault, isZeroDigest } from '../disk/i
 import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
 import {
   type DigestReader,
-  decodePacked,
-  kindOf,
+  type L2Table,
   offsetOf,
   type Snapshot,
   type Store,
   type Table,
 } from '../qcow2/index.js';
+import { Locator } from './locator.js';
 
 /** What is to be read of a snapshot. */
 export interface MapUse {
@@ -35,20 +35,17 @@ export class SnapshotMap {
   readonly #store: Store;
   readonly #l1: Table;
   readonly #use: MapUse;
-  /** Length of the store in bytes. */
-  readonly #fileBytes: number;
   #zeroBytes = 0;
-  #l2: { index: number; table: Table } | undefined;
+  #l2: { index: number; table: L2Table } | undefined;
 
   constructor(store: Store, snapshot: Snapshot, use: MapUse) {
     this.#store = store;
     this.#l1 = store.l1(snapshot.entry);
     this.#use = use;
-    this.#fileBytes = store.file.size();
   }
 
   /** The L2 table of L1 entry `index`; undefined where there is none. */
-  #table(index: number): Table | undefined {
+  #table(index: number): L2Table | undefined {
     if (this.#l2?.index === index) return this.#l2.table;
     if (index >= this.#l1.length) return undefined;
     const offset = offsetOf(this.#l1.hi(index), this.#l1.lo(index));
@@ -116,7 +113,7 @@ export class SnapshotMap {
     const table = this.#table(Math.floor(at / l2Entries));
     if (!table) return isZero ? at : stop;
     for (let c = at; c < stop; c += 1) {
-      const kind = kindOf(table.hi(c % l2Entries), table.lo(c % l2Entries));
+      const kind = table.kind(c % l2Entries);
       if ((kind === 'unallocated' || kind === 'zero') === isZero) return c;
     }
     return stop;
@@ -129,17 +126,22 @@ export class SnapshotMap {
     return zerosToo === 'last' && stop === end ? end - 1 : stop;
   }
 
+  /** For a batch that `locate` is to be called for. */
+  locator(batch: Batch): Locator {
+    return new Locator(this.#store, batch);
+  }
+
   /**
-   * Enters where cluster `i` of a batch lies. `payloads` has room for two clusters each: as much as a
-   * descriptor can ask for.
+   * Enters where cluster `i` of a batch lies. The batch has room for two clusters of payload each: as much as
+   * a descriptor can ask for.
    */
-  locate(batch: Batch, i: number, payloads: PayloadSpace): void {
+  locate(batch: Batch, i: number, locator: Locator): void {
     const { clusterSize, l2Entries } = this.#store.geometry;
     const cluster = batch.offset / clusterSize + i;
     const entered = this.#suffer(() => {
       const table = this.#table(Math.floor(cluster / l2Entries));
       const slot = cluster % l2Entries;
-      this.#enter(batch, i, table?.hi(slot) ?? 0, table?.lo(slot) ?? 0, payloads);
+      this.#enter(batch, i, table, slot, locator);
       return true;
     });
     if (!entered) batch.kinds[i] = Kind.damaged;
@@ -192,13 +194,11 @@ export class SnapshotMap {
     const table = this.#table(Math.floor(first / l2Entries));
     const most = Math.min(stop - first, batch.layout.clusters);
     batch.begin(first * clusterSize, Math.min(most * clusterSize, size - first * clusterSize));
-    const payloads = new PayloadSpace(batch);
+    const locator = new Locator(this.#store, batch);
     let count = 0;
     while (count < most) {
       const slot = (first + count) % l2Entries;
-      const fits = this.#suffer(() =>
-        this.#enter(batch, count, table?.hi(slot) ?? 0, table?.lo(slot) ?? 0, payloads),
-      );
+      const fits = this.#suffer(() => this.#enter(batch, count, table, slot, locator));
       if (fits === false) break;
       if (fits === undefined) batch.kinds[count] = Kind.damaged;
       count += 1;
@@ -213,41 +213,23 @@ export class SnapshotMap {
   }
 
   /** Enters one cluster in a batch; false when its payload does not fit any more. */
-  #enter(batch: Batch, i: number, hi: number, lo: number, payloads: PayloadSpace): boolean {
+  #enter(
+    batch: Batch,
+    i: number,
+    table: L2Table | undefined,
+    slot: number,
+    locator: Locator,
+  ): boolean {
     const { geometry } = this.#store;
-    const cluster = batch.offset / geometry.clusterSize + i;
-    const kind = kindOf(hi, lo);
-    if (kind === 'unallocated' || kind === 'zero') {
+    const kind = table?.kind(slot) ?? 'unallocated';
+    if (!table || kind === 'unallocated' || kind === 'zero') {
+      const cluster = batch.offset / geometry.clusterSize + i;
       batch.kinds[i] = Kind.zero;
       const { start, end } = this.#bytesOf(cluster, cluster + 1);
       this.#zeroBytes += end - start;
-    } else if (kind === 'plain') {
-      const offset = offsetOf(hi, lo);
-      this.#checkPlace(offset);
-      if (!geometry.isAligned(offset)) {
-        this.#refuse(`a data cluster at ${offset} is not on a cluster boundary`);
-      }
-      batch.kinds[i] = Kind.plain;
-      batch.places[i] = offset;
-    } else {
-      const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
-      this.#checkPlace(offset);
-      const start = payloads.place(offset, length);
-      if (start === undefined) return false;
-      batch.kinds[i] = Kind.packed;
-      batch.places[i] = offset;
-      batch.starts[i] = start;
-      batch.lengths[i] = length;
+      return true;
     }
-    return true;
-  }
-
-  #checkPlace(offset: number): void {
-    if (offset >= this.#fileBytes) this.#refuse(`a data cluster at ${offset} is outside the file`);
-  }
-
-  #refuse(problem: string): never {
-    throw fault('store-damaged', { path: this.#store.path, problem });
+    return locator.enter(i, table, slot);
   }
 
   /** Clusters [from, to) read as zeros: so must their digests say. */
@@ -273,30 +255,5 @@ export class SnapshotMap {
       throw fault('digest-mismatch', { offset: cluster * clusterSize, length: clusterSize });
     });
     this.#lose(cluster, cluster + 1);
-  }
-}
-
-/** Lays payloads out in a slab so that neighbours in the store are neighbours there. */
-export class PayloadSpace {
-  readonly #capacity: number;
-  #used = 0;
-  /** Host byte offset minus slab offset of the piece at hand. */
-  #shift = 0;
-  #lastOffset = -1;
-
-  constructor(batch: Batch) {
-    this.#capacity = batch.packed.length;
-  }
-
-  /** Where a payload of `length` bytes at host byte `offset` goes; undefined when there is no room. */
-  place(offset: number, length: number): number | undefined {
-    const adjoins =
-      offset >= this.#lastOffset && offset - this.#shift <= this.#used && this.#lastOffset >= 0;
-    const start = adjoins ? offset - this.#shift : this.#used;
-    if (start + length > this.#capacity) return undefined;
-    this.#shift = offset - start;
-    this.#lastOffset = offset;
-    this.#used = Math.max(this.#used, start + length);
-    return start;
   }
 }

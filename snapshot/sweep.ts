@@ -1,35 +1,36 @@
 // Walks the tables of several snapshots side by side and fills batches with every stored cluster once: a
 // cluster of one snapshot that the snapshot before it has too, with the same entry and the same digest, is
 // not looked at again. Snapshots come oldest first, so what they share is found this way, however many of
-// them share it.
+// them share it. Where there are no digests, the entry alone decides.
 
 import { DIGEST_BYTES, Fault, isZeroDigest } from '../disk/index.js';
 import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
 import {
   type DigestReader,
-  decodePacked,
-  kindOf,
+  L2Table,
   offsetOf,
   type Snapshot,
   type Store,
-  Table,
+  type Table,
 } from '../qcow2/index.js';
-import { PayloadSpace } from './map.js';
+import { Locator } from './locator.js';
 
 /** One of the snapshots. */
 export interface Swept {
   readonly snapshot: Snapshot;
   readonly l1: Table;
-  readonly digests: DigestReader;
+  /** Undefined where another program made the snapshot. */
+  readonly digests: DigestReader | undefined;
   /** Size of its image in bytes. */
   readonly size: number;
 }
 
 /** What one snapshot says of a range of clusters. */
 interface View {
-  readonly table: Table;
-  /** 16 bytes per cluster. */
-  readonly digests: Buffer;
+  readonly count: number;
+  readonly table: L2Table;
+  /** 16 bytes per cluster, where there are any. */
+  readonly digests: Buffer | undefined;
 }
 
 /** The clusters of one snapshot below one L1 entry: `count` of them from guest cluster `first` on. */
@@ -42,13 +43,13 @@ interface Part {
   readonly before: View | undefined;
 }
 
-/** Damage that needs no data to be seen. */
+/** Damage that needs no data to be seen. `spreads`: it hurts whoever has the same entry. */
 export type Report = (
   swept: Swept,
   first: number,
   count: number,
   problem: string,
-  entry: readonly [hi: number, lo: number],
+  spreads: boolean,
 ) => void;
 
 /** What part of everything is to be read. */
@@ -60,6 +61,8 @@ export interface SweepPart {
   /** True when nothing more is to be read. */
   readonly isOver?: () => boolean;
 }
+
+const ZEROED = 'it reads as zeros, and did not when it was taken';
 
 export class Sweep {
   readonly #store: Store;
@@ -83,7 +86,7 @@ export class Sweep {
   }
 
   /** The L2 table of a snapshot at an L1 entry; undefined where there is none. */
-  table({ l1 }: Swept, index: number): Table | undefined {
+  table({ l1 }: Swept, index: number): L2Table | undefined {
     if (index >= l1.length) return undefined;
     const offset = offsetOf(l1.hi(index), l1.lo(index));
     return offset === 0 ? undefined : this.#store.l2(offset);
@@ -133,19 +136,12 @@ export class Sweep {
   #view(swept: Swept, first: number, end: number): View | undefined {
     const { l2Entries } = this.#store.geometry;
     try {
-      const digests = Buffer.alloc((end - first) * DIGEST_BYTES);
-      swept.digests.read(first, end - first, digests);
-      const table = this.table(swept, first / l2Entries) ?? Table.empty(l2Entries);
-      return { table, digests };
+      const digests = swept.digests && Buffer.alloc((end - first) * DIGEST_BYTES);
+      if (digests) swept.digests?.read(first, end - first, digests);
+      const table = this.table(swept, first / l2Entries) ?? L2Table.empty(l2Entries);
+      return { count: end - first, table, digests };
     } catch (error) {
-      if (!(error instanceof Fault)) throw error;
-      this.#report(
-        swept,
-        first,
-        end - first,
-        String(error.details.problem ?? error.message),
-        [0, 0],
-      );
+      this.#report(swept, first, end - first, problemOf(error), false);
       return undefined;
     }
   }
@@ -163,84 +159,74 @@ export class Sweep {
     while (at < count) {
       // Those that read as zeros are checked on the way.
       let next = at;
-      while (next < count && this.#kindAt(part, next) === Kind.same) next += 1;
+      while (next < count && !this.#isNew(part, next)) next += 1;
       if (next > at) skip(bytesOf(at, next));
       at = next;
       if (at === count) return;
       const batch = await slabs.lease();
       const most = Math.min(count - at, batch.layout.clusters);
       batch.begin((first + at) * clusterSize, bytesOf(at, at + most));
+      batch.unproven = swept.digests === undefined;
       this.#owners.set(batch.slab, swept);
       at += this.#fill(batch, part, at, most);
       yield batch;
     }
   }
 
-  /** What there is to do for one slot: `same` for nothing. */
-  #kindAt({ swept, first, view, before }: Part, slot: number): number {
+  /** Whether a slot's cluster is stored and was not met before. */
+  #isNew({ swept, first, view, before }: Part, slot: number): boolean {
     const { table, digests } = view;
-    const [hi, lo] = [table.hi(slot), table.lo(slot)];
-    const at = slot * DIGEST_BYTES;
-    if (
-      before &&
-      before.table.hi(slot) === hi &&
-      before.table.lo(slot) === lo &&
-      at < before.digests.length &&
-      digests.compare(before.digests, at, at + DIGEST_BYTES, at, at + DIGEST_BYTES) === 0
-    ) {
-      return Kind.same;
+    if (before && slot < before.count && table.isSame(slot, before.table)) {
+      if (isSameDigest(digests, before.digests, slot)) return false;
     }
-    const kind = kindOf(hi, lo);
-    if (kind === 'packed') return Kind.packed;
-    if (kind === 'plain') return Kind.plain;
-    if (!isZeroDigest(digests, at)) {
-      this.#report(swept, first + slot, 1, 'it reads as zeros, and did not when it was taken', [
-        hi,
-        lo,
-      ]);
+    const kind = table.kind(slot);
+    if (kind !== 'unallocated' && kind !== 'zero') return true;
+    if (digests && !isZeroDigest(digests, slot * DIGEST_BYTES)) {
+      this.#report(swept, first + slot, 1, ZEROED, true);
     }
-    return Kind.same;
+    return false;
   }
 
   /** Fills a batch from slot `from` on; returns how many clusters it holds. */
   #fill(batch: Batch, part: Part, from: number, most: number): number {
-    const { geometry } = this.#store;
     const { swept, first, view } = part;
-    const payloads = new PayloadSpace(batch);
+    const locator = new Locator(this.#store, batch);
     let count = 0;
     let live = 0;
     for (; count < most; count += 1) {
       const slot = from + count;
-      const kind = this.#kindAt(part, slot);
-      batch.kinds[count] = kind !== Kind.same && this.#part.isChosen() ? kind : Kind.same;
-      if (batch.kinds[count] === Kind.same) continue;
-      live += 1;
-      const [hi, lo] = [view.table.hi(slot), view.table.lo(slot)];
-      if (kind === Kind.plain) {
-        const offset = offsetOf(hi, lo);
-        batch.places[count] = offset;
-        if (!geometry.isAligned(offset)) {
-          batch.kinds[count] = Kind.same;
-          live -= 1;
-          this.#report(swept, first + slot, 1, 'its place is not on a cluster boundary', [hi, lo]);
-        }
-        continue;
+      batch.kinds[count] = Kind.same;
+      if (!this.#isNew(part, slot) || !this.#part.isChosen()) continue;
+      try {
+        if (!locator.enter(count, view.table, slot)) break;
+        live += 1;
+      } catch (error) {
+        this.#report(swept, first + slot, 1, problemOf(error), true);
       }
-      const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
-      const start = payloads.place(offset, length);
-      if (start === undefined) {
-        live -= 1;
-        break;
-      }
-      batch.places[count] = offset;
-      batch.starts[count] = start;
-      batch.lengths[count] = length;
     }
     if (count < most) batch.shorten(count);
     batch.live = live;
     // Those that are not read count as right: what is left for verify is seen without a hop.
-    view.digests.copy(batch.digests, 0, from * DIGEST_BYTES, (from + count) * DIGEST_BYTES);
-    view.digests.copy(batch.known, 0, from * DIGEST_BYTES, (from + count) * DIGEST_BYTES);
+    for (const into of [batch.digests, batch.known]) {
+      view.digests?.copy(into, 0, from * DIGEST_BYTES, (from + count) * DIGEST_BYTES);
+    }
     return count;
   }
 }
+
+/** What a damaged table has wrong; anything but a Fault is thrown on. */
+const problemOf = (error: unknown): string => {
+  if (!(error instanceof Fault)) throw error;
+  return String(error.details.problem ?? error.message);
+};
+
+/** True when `before`, which was looked at, has the digest that is expected in a slot, if any is. */
+const isSameDigest = (
+  expected: Buffer | undefined,
+  before: Buffer | undefined,
+  slot: number,
+): boolean => {
+  if (!expected || !before) return !expected;
+  const [start, end] = [slot * DIGEST_BYTES, (slot + 1) * DIGEST_BYTES];
+  return expected.compare(before, start, end, start, end) === 0;
+};

@@ -1,11 +1,14 @@
 // verify: reads what is stored for the snapshots and holds it against the digests made when they were taken.
 //
 //     sweep ─▶ fetch ─▶ decode ─▶ verify
+//
+// Snapshots of other programs have no digests: what only they have is read and decoded.
 
-import { Fault, fault, openDigester } from '../disk/index.js';
+import { Fault, fault } from '../disk/index.js';
 import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/index.js';
-import { DigestReader, type Snapshot, type Store, type StoreFacts } from '../qcow2/index.js';
+import type { Snapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import { Casualties, type Damage } from './casualties.js';
 import { usableSnapshot } from './names.js';
 import {
   batchBytesFor,
@@ -16,8 +19,10 @@ import {
   readingLayout,
 } from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { asOwn, codecOf, decoderOf, withStore } from './store.js';
+import { codecOf, decoderOf, digestOptionsOf, digestsOf, imageSizeOf, withStore } from './store.js';
 import { Sweep, type Swept } from './sweep.js';
+
+export type { Damage } from './casualties.js';
 
 export interface VerifyOptions extends RunOptions {
   readonly store: string;
@@ -32,24 +37,17 @@ export interface VerifyOptions extends RunOptions {
   readonly timeBudget?: number | undefined;
 }
 
-/** A piece of some snapshots that cannot be brought back as it was taken. */
-export interface Damage {
-  /** Image bytes [start, start + length). */
-  readonly start: number;
-  readonly length: number;
-  readonly problem: string;
-  /** Tags of the snapshots that it hurts. */
-  readonly snapshots: readonly string[];
-}
-
 /** What a verification found. Sizes in bytes, times in milliseconds. */
 export interface VerifyResult {
   readonly store: string;
   /** Tags of the snapshots looked at. */
   readonly snapshots: readonly string[];
-  /** Tags of those that have no digests, since another program made them. */
+  /** Tags of those that have no digests, since another program made them: their content cannot be proven. */
   readonly unverifiable: readonly string[];
-  /** Stored clusters that were read and held against their digests, and the image bytes they are. */
+  /**
+   * Stored clusters that were read, and the image bytes they are; all but those of the unverifiable snapshots
+   * were held against their digests.
+   */
   readonly clusters: number;
   readonly bytes: number;
   /** True when everything that was asked for was looked at; false when the time was over before. */
@@ -63,62 +61,8 @@ export interface VerifyResult {
 
 export const VERIFY_STAGES = ['fetch', 'decode', 'verify'] as const;
 
-const MAX_DAMAGE = 1000;
+const UNDECODABLE = 'its payload cannot be decoded';
 const MISMATCH = 'what is stored does not match the digest made when it was taken';
-
-/** Gathers damage, and finds out whom else it hurts. */
-class Casualties {
-  readonly #store: Store;
-  readonly #swept: readonly Swept[];
-  readonly found: Damage[] = [];
-  clusters = 0;
-
-  constructor(store: Store, swept: readonly Swept[]) {
-    this.#store = store;
-    this.#swept = swept;
-  }
-
-  /** Snapshots whose entry for a cluster is the same. */
-  #sharing(sweep: Sweep, owner: Swept, cluster: number, hi: number, lo: number): string[] {
-    const { l2Entries } = this.#store.geometry;
-    const slot = cluster % l2Entries;
-    return this.#swept
-      .filter((other) => {
-        if (other === owner) return true;
-        try {
-          const table = sweep.table(other, Math.floor(cluster / l2Entries));
-          return table?.hi(slot) === hi && table.lo(slot) === lo && (hi | lo) !== 0;
-        } catch {
-          return false; // Its table is damaged itself, which is reported as such.
-        }
-      })
-      .map(({ snapshot }) => snapshot.entry.tag);
-  }
-
-  add(
-    sweep: Sweep,
-    owner: Swept,
-    first: number,
-    count: number,
-    problem: string,
-    [hi, lo]: readonly [number, number],
-  ): void {
-    this.clusters += count;
-    if (this.found.length >= MAX_DAMAGE) return;
-    const { clusterSize } = this.#store.geometry;
-    const start = first * clusterSize;
-    const length = Math.min(count * clusterSize, owner.size - start);
-    const snapshots = this.#sharing(sweep, owner, first, hi, lo);
-    const last = this.found.at(-1);
-    if (
-      last?.problem === problem &&
-      last.start + last.length === start &&
-      last.snapshots.join('\n') === snapshots.join('\n')
-    ) {
-      this.found[this.found.length - 1] = { ...last, length: last.length + length };
-    } else this.found.push({ start, length, problem, snapshots });
-  }
-}
 
 const checkBudget = (seconds: number | undefined): void => {
   if (seconds === undefined || (Number.isFinite(seconds) && seconds > 0)) return;
@@ -136,51 +80,47 @@ const checkSample = (sample: number | undefined): void => {
   });
 };
 
-/** The snapshots as they can be swept; those whose own digests are damaged are reported as a whole. */
+/** The snapshots as they can be swept; those whose own tables or digests are damaged are reported as a whole. */
 const openSwept = (
   store: Store,
-  facts: StoreFacts,
   chosen: readonly Snapshot[],
 ): { swept: Swept[]; lost: Damage[] } => {
-  const digester = openDigester(facts.digest, facts.seed);
   const swept: Swept[] = [];
   const lost: Damage[] = [];
   for (const snapshot of chosen) {
-    const own = asOwn(snapshot);
-    if (!own) continue;
+    const size = imageSizeOf(store, snapshot);
     try {
-      const digests = new DigestReader(store, own, digester);
-      swept.push({ snapshot, l1: store.l1(own.entry), digests, size: own.record.imageSize });
+      const digests = digestsOf(store, snapshot);
+      swept.push({ snapshot, l1: store.l1(snapshot.entry), digests, size });
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       const problem = String(error.details.problem ?? error.message);
-      lost.push({ start: 0, length: own.record.imageSize, problem, snapshots: [own.entry.tag] });
+      lost.push({ start: 0, length: size, problem, snapshots: [snapshot.entry.tag] });
     }
   }
   return { swept, lost };
 };
 
+/** `provable`: some of it has digests to be held against. */
 const stepsFor = (
   store: Store,
-  facts: StoreFacts,
+  provable: boolean,
   { threads }: VerifyOptions,
   bytes: number,
 ): Step[] => {
   const crew = planCrews(threads, Number.POSITIVE_INFINITY, isLarge(bytes));
-  const digests = { algorithm: facts.digest, seed: facts.seed };
+  const digests = provable && store.facts ? digestOptionsOf(store.facts) : undefined;
   const packed = codecOf(store) !== 'none';
   const decoder = { codec: decoderOf(store), digests, tolerant: true };
+  const verifiers = () => crew('verify', packed ? 1 : 2, !packed);
   return [
     stages.fetch(store.file.spec, crew('fetch', 1, true)),
     stages.decode(decoder, crew('decode', Number.POSITIVE_INFINITY, packed)),
-    stages.verify({ ...digests, tolerant: true }, crew('verify', packed ? 1 : 2, !packed)),
+    ...(digests ? [stages.verify({ ...digests, tolerant: true }, verifiers())] : []),
   ];
 };
 
-type SweptUp = Pick<
-  VerifyResult,
-  'clusters' | 'bytes' | 'complete' | 'damagedClusters' | 'damage' | 'stages'
->;
+type SweptUp = Omit<VerifyResult, 'store' | 'snapshots' | 'unverifiable' | 'elapsedMs'>;
 
 /** From a random place on, for so many seconds. */
 const roundTrip = (seconds: number) => {
@@ -191,12 +131,11 @@ const roundTrip = (seconds: number) => {
 /** Sweeps the snapshots; returns what it read and what was damaged. */
 const sweepAll = async (
   store: Store,
-  facts: StoreFacts,
   chosen: readonly Snapshot[],
   options: VerifyOptions,
 ): Promise<SweptUp> => {
   const { clusterSize } = store.geometry;
-  const { swept, lost } = openSwept(store, facts, chosen);
+  const { swept, lost } = openSwept(store, chosen);
   const casualties = new Casualties(store, swept);
   casualties.found.push(...lost);
   for (const { length } of lost) casualties.clusters += store.geometry.clusters(length);
@@ -210,7 +149,8 @@ const sweepAll = async (
   );
   const totalBytes = swept.reduce((sum, { size }) => sum + size, 0);
   const batchBytes = batchBytesFor(clusterSize, totalBytes, options.memory);
-  const steps = stepsFor(store, facts, options, Math.min(totalBytes, store.file.allocated()));
+  const provable = swept.some(({ digests }) => digests);
+  const steps = stepsFor(store, provable, options, Math.min(totalBytes, store.file.allocated()));
   const batches = Math.ceil(totalBytes / batchBytes);
   const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
   const counts = { clusters: 0, bytes: 0 };
@@ -220,14 +160,8 @@ const sweepAll = async (
       counts.bytes += batch.lengthOf(i);
       if (batch.kinds[i] !== Kind.damaged) continue;
       const cluster = batch.offset / clusterSize + i;
-      const owner = sweep.ownerOf(batch);
-      const { l2Entries } = store.geometry;
-      const table = sweep.table(owner, Math.floor(cluster / l2Entries));
-      const slot = cluster % l2Entries;
-      casualties.add(sweep, owner, cluster, 1, MISMATCH, [
-        table?.hi(slot) ?? 0,
-        table?.lo(slot) ?? 0,
-      ]);
+      const problem = batch.unproven ? UNDECODABLE : MISMATCH;
+      casualties.add(sweep, sweep.ownerOf(batch), cluster, 1, problem, true);
     }
   };
   const reports = await withPools(options, (pools) =>
@@ -257,17 +191,16 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
   checkSample(options.sample);
   checkBudget(options.timeBudget);
   return withStore(options.store, async (store) => {
-    const { facts } = store;
     const asked = options.snapshots ?? [];
     const chosen =
       asked.length === 0
         ? store.snapshots
         : [...new Set(asked.map((wanted) => usableSnapshot(store, wanted)))];
     for (const { damage } of chosen) if (damage) throw damage;
+    // What the others share with those that have digests is held against these.
+    const own = chosen.filter(({ record }) => record !== undefined);
     const foreign = chosen.filter(({ record }) => record === undefined);
-    const swept = facts
-      ? await sweepAll(store, facts, chosen, options)
-      : { clusters: 0, bytes: 0, complete: true, damagedClusters: 0, damage: [], stages: [] };
+    const swept = await sweepAll(store, [...own, ...foreign], options);
     return {
       store: options.store,
       snapshots: chosen.map(({ entry }) => entry.tag),

@@ -48,9 +48,9 @@ const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<Stag
     batch(batch: Batch): void | Promise<void> {
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (batch.kinds[i] === Kind.packed) decode(batch, i);
-        digest(batch, i);
+        if (fingerprint && !batch.unproven) digest(batch, i);
       }
-      batch.digested = fingerprint !== undefined;
+      batch.digested = fingerprint !== undefined && !batch.unproven;
       return codec.settle?.();
     },
   };

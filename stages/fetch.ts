@@ -1,7 +1,11 @@
-// fetch: reads plain clusters and payloads of a snapshot from the store into the slab.
+// fetch: reads plain clusters and payloads of a snapshot from the store into the slab, and fills up clusters of
+// which only parts are stored.
 
 import { attachFile, type FileSpec } from '../disk/index.js';
 import { type Batch, Kind, stage } from '../pipeline/index.js';
+
+/** A cluster with subclusters has so many. */
+const PARTS = 32;
 
 /** A part of the store that lands in one piece of the slab. */
 interface Piece {
@@ -18,21 +22,35 @@ const piecesOf = (batch: Batch): Piece[] => {
   const last: { plain?: Piece; packed?: Piece } = {};
   for (let i = 0; i < batch.count; i += 1) {
     const kind = batch.kinds[i];
-    if (kind !== Kind.plain && kind !== Kind.packed) continue;
-    const name = kind === Kind.plain ? 'plain' : 'packed';
-    const from = kind === Kind.plain ? i * clusterSize : (batch.starts[i] as number);
-    const to = from + (kind === Kind.plain ? clusterSize : (batch.lengths[i] as number));
+    const whole = kind === Kind.plain || kind === Kind.partial;
+    if (!whole && kind !== Kind.packed) continue;
+    const name = whole ? 'plain' : 'packed';
+    const from = whole ? i * clusterSize : (batch.starts[i] as number);
+    const to = from + (whole ? clusterSize : (batch.lengths[i] as number));
     const place = batch.places[i] as number;
     const open = last[name];
     if (open && from <= open.to && place - open.place === from - open.from) {
       open.to = Math.max(open.to, to);
       continue;
     }
-    const piece = { memory: kind === Kind.plain ? batch.data : batch.packed, from, to, place };
+    const piece = { memory: whole ? batch.data : batch.packed, from, to, place };
     last[name] = piece;
     pieces.push(piece);
   }
   return pieces;
+};
+
+/** Clears the parts of clusters that are not stored: what lies in their places is not of this snapshot. */
+const completeParts = (batch: Batch): void => {
+  const bytes = batch.layout.clusterSize / PARTS;
+  for (let i = 0; i < batch.count; i += 1) {
+    if (batch.kinds[i] !== Kind.partial) continue;
+    const stored = batch.parts[i] as number;
+    for (let part = 0; part < PARTS; part += 1) {
+      if (((stored >>> part) & 1) === 0) batch.cluster(i).fill(0, part * bytes, (part + 1) * bytes);
+    }
+    batch.kinds[i] = Kind.plain;
+  }
 };
 
 export default stage<FileSpec>({
@@ -46,6 +64,7 @@ export default stage<FileSpec>({
           // A store may end inside its last cluster; the rest of that cluster reads as zeros.
           into.fill(0, file.read(into, place));
         }
+        if (batch.has(Kind.partial)) completeParts(batch);
       },
     };
   },

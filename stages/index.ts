@@ -74,7 +74,7 @@ export const decode = (options: DecodeOptions, crew: Crew): StageUse => ({
 export const verify = (options: VerifyOptions, crew: Crew): StageUse => ({
   ...builtIn('verify', options, crew),
   // What decode has digested and is as recorded needs no hop; everything else is looked at.
-  wants: (batch) => !isUnchanged(batch),
+  wants: (batch) => !batch.unproven && !isUnchanged(batch),
 });
 
 export const deliver = (options: DeliverOptions, crew: Crew): StageUse => ({

@@ -93,6 +93,22 @@ t.test('every refcount width', async (t) => {
   }
 });
 
+t.test('extended L2 entries', async (t) => {
+  const folder = tempDir(t);
+  for (const size of ['16k', '64k', '2M']) {
+    const path = join(folder, `extended-${size}.qcow2`);
+    const options = `extended_l2=on,cluster_size=${size}`;
+    qemu('create', '-q', '-f', 'qcow2', '-o', options, path, '8M');
+    agreeOnSound(t, path, `an empty file of ${size} clusters`);
+    write(path, 'write -c -P 1 6M 2M');
+    exercise(path, 2);
+    const { allocated } = agreeOnSound(t, path, `${size} clusters`);
+    t.ok(allocated.l2 > 1 && allocated.data > 0);
+    qemu('snapshot', '-d', 'one', path);
+    agreeOnSound(t, path, `${size} clusters, a snapshot deleted`);
+  }
+});
+
 t.test('version 2, compressed clusters, preallocation, bitmaps', async (t) => {
   const folder = tempDir(t);
   const made = (name: string, options: string): string => {

@@ -29,6 +29,8 @@ t.test('the smallest and the largest clusters', async (t) => {
   const small = new Geometry(9);
   t.equal(small.l2Entries, 64);
   t.equal(small.l1Entries(GiB), 32768);
+  const extended = new Geometry(16, true);
+  t.match(extended, { l2EntryBytes: 16, l2Entries: 4096 });
   const large = new Geometry(21);
   t.equal(large.l2Entries, 262144);
   t.equal(large.l1Entries(512 * GiB), 1);
