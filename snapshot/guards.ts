@@ -19,7 +19,7 @@ export const chooseParent = (store: Store, wanted: string): OwnSnapshot | undefi
   const parent = asOwn(usableSnapshot(store, wanted));
   if (parent) return parent;
   if (wanted === LATEST) {
-    const own = store.snapshots.findLast(({ record }) => record !== undefined);
+    const own = store.snapshots.findLast(({ record, damage }) => record && !damage);
     return own && asOwn(own);
   }
   throw fault('usage', {

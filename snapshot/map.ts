@@ -35,6 +35,7 @@ export class SnapshotMap {
   readonly #store: Store;
   readonly #l1: Table;
   readonly #use: MapUse;
+  readonly #fileBytes: number;
   #zeroBytes = 0;
   #l2: { index: number; table: Table } | undefined;
 
@@ -42,6 +43,7 @@ export class SnapshotMap {
     this.#store = store;
     this.#l1 = store.l1(snapshot.entry);
     this.#use = use;
+    this.#fileBytes = store.file.size();
   }
 
   /** The L2 table of L1 entry `index`; undefined where there is none. */
@@ -195,10 +197,12 @@ export class SnapshotMap {
           problem: `a data cluster at ${offset} is not on a cluster boundary`,
         });
       }
+      this.#refuseOutside(offset);
       batch.kinds[i] = Kind.plain;
       batch.places[i] = offset;
     } else {
       const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
+      this.#refuseOutside(offset);
       const start = payloads.place(offset, length);
       if (start === undefined) return false;
       batch.kinds[i] = Kind.packed;
@@ -207,6 +211,15 @@ export class SnapshotMap {
       batch.lengths[i] = length;
     }
     return true;
+  }
+
+  /** What begins past the end of the file was never written, or has been cut off. */
+  #refuseOutside(offset: number): void {
+    if (offset < this.#fileBytes) return;
+    throw fault('store-damaged', {
+      path: this.#store.path,
+      problem: `data at ${offset} lie outside the file`,
+    });
   }
 
   /** Clusters [from, to) read as zeros: so must their digests say. */

@@ -66,6 +66,7 @@ export class Sweep {
   readonly #swept: readonly Swept[];
   readonly #report: Report;
   readonly #part: SweepPart;
+  readonly #fileBytes: number;
   #complete = false;
   /** Which snapshot each batch on its way is of, by its slab. */
   readonly #owners = new Map<number, Swept>();
@@ -74,6 +75,7 @@ export class Sweep {
     this.#store = store;
     this.#swept = swept;
     this.#part = part;
+    this.#fileBytes = store.file.size();
     this.#report = report;
   }
 
@@ -202,6 +204,13 @@ export class Sweep {
     return Kind.same;
   }
 
+  /** Why nothing that was stored can be at a host offset; undefined when it can. */
+  #misplaced(kind: number, offset: number): string | undefined {
+    if (offset >= this.#fileBytes) return 'its place is outside the file';
+    const isCluster = kind !== Kind.plain || this.#store.geometry.isAligned(offset);
+    return isCluster ? undefined : 'its place is not on a cluster boundary';
+  }
+
   /** Fills a batch from slot `from` on; returns how many clusters it holds. */
   #fill(batch: Batch, part: Part, from: number, most: number): number {
     const { geometry } = this.#store;
@@ -216,23 +225,24 @@ export class Sweep {
       if (batch.kinds[count] === Kind.same) continue;
       live += 1;
       const [hi, lo] = [view.table.hi(slot), view.table.lo(slot)];
-      if (kind === Kind.plain) {
-        const offset = offsetOf(hi, lo);
-        batch.places[count] = offset;
-        if (!geometry.isAligned(offset)) {
-          batch.kinds[count] = Kind.same;
-          live -= 1;
-          this.#report(swept, first + slot, 1, 'its place is not on a cluster boundary', [hi, lo]);
-        }
+      const { offset, length } =
+        kind === Kind.plain
+          ? { offset: offsetOf(hi, lo), length: 0 }
+          : decodePacked(hi, lo, geometry.clusterBits);
+      const problem = this.#misplaced(kind, offset);
+      if (problem) {
+        batch.kinds[count] = Kind.same;
+        live -= 1;
+        this.#report(swept, first + slot, 1, problem, [hi, lo]);
         continue;
       }
-      const { offset, length } = decodePacked(hi, lo, geometry.clusterBits);
+      batch.places[count] = offset;
+      if (kind === Kind.plain) continue;
       const start = payloads.place(offset, length);
       if (start === undefined) {
         live -= 1;
         break;
       }
-      batch.places[count] = offset;
       batch.starts[count] = start;
       batch.lengths[count] = length;
     }
