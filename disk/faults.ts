@@ -213,6 +213,9 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'stream-damaged',
 ]);
 
+/** Names and texts come from files that anybody may have written: none may break a line or move a cursor. */
+const oneLine = (text: string): string => text.replace(/[\p{Cc}\u2028\u2029]/gu, '\uFFFD');
+
 /** An error with a code, typed details and advice. `message` is the sentence of what happened. */
 export class Fault extends Error {
   override readonly name = 'Fault';
@@ -222,10 +225,10 @@ export class Fault extends Error {
 
   constructor(data: FaultData, cause?: unknown) {
     const words = (CATALOGUE[data.code] as (d: unknown) => Saying)(data.details);
-    super(words.what, cause === undefined ? undefined : { cause });
+    super(oneLine(words.what), cause === undefined ? undefined : { cause });
     this.code = data.code;
     this.details = data.details;
-    this.advice = words.advice;
+    this.advice = oneLine(words.advice);
   }
 
   /** The process exit code for it: 2 bad usage, 3 damage found, 1 anything else. */

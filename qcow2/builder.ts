@@ -3,13 +3,8 @@
 // parent's. This is the primitive of dependent snapshots: sharing is what happens when nothing does.
 
 import type { Digester, GuestCluster, HostOffset } from '../disk/index.js';
-import {
-  DigestReader,
-  DigestWriter,
-  digestL1Entries,
-  digestLayout,
-  inheritDigests,
-} from './digests.js';
+import { digestL1Entries, digestLayout } from './digest-layout.js';
+import { DigestReader, DigestWriter, inheritDigests } from './digests.js';
 import type { SnapshotRecord } from './record.js';
 import type { Snapshot, Store } from './store.js';
 import { Table } from './table.js';

@@ -8,37 +8,13 @@
 // that did not change are shared with the parent like any other cluster.
 
 import { DIGEST_BYTES, type Digester, fault, isZeroDigest, sameDigest } from '../disk/index.js';
+import { type DigestLayout, digestL1Entries, digestLayout } from './digest-layout.js';
 import type { Geometry } from './geometry.js';
 import type { SnapshotRecord } from './record.js';
 import type { Snapshot, Store } from './store.js';
 import type { Table } from './table.js';
 import { type TableSink, TreeWriter } from './tree.js';
 import { highOf, kindOf, lowOf, offsetOf } from './words.js';
-
-/** The sizes of a digest area, all in clusters. */
-export interface DigestLayout {
-  /** Digests in one cluster. */
-  readonly perCluster: number;
-  /** Clusters of the digest table. */
-  readonly table: number;
-  /** Clusters of the index, right after it. */
-  readonly index: number;
-}
-
-export const digestLayout = (geometry: Geometry, imageSize: number): DigestLayout => {
-  const table = geometry.clusters(geometry.clusters(imageSize) * DIGEST_BYTES);
-  return {
-    perCluster: geometry.clusterSize / DIGEST_BYTES,
-    table,
-    index: geometry.clusters(table * DIGEST_BYTES),
-  };
-};
-
-/** L1 entries that a digest area takes. */
-export const digestL1Entries = (geometry: Geometry, imageSize: number): number => {
-  const { table, index } = digestLayout(geometry, imageSize);
-  return Math.ceil((table + index) / geometry.l2Entries);
-};
 
 /** Reads and checks the digests of one snapshot. */
 export class DigestReader {

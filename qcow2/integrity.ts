@@ -13,12 +13,13 @@ import {
   openDigester,
   sameDigest,
 } from '../disk/index.js';
-import { DigestReader, digestL1Entries } from './digests.js';
+import { DigestReader } from './digests.js';
 import { type Findings, hex } from './findings.js';
+import { recordMisfit } from './fits.js';
 import type { SnapshotRecord } from './record.js';
 import type { Snapshot, Store } from './store.js';
 import type { Table } from './table.js';
-import { COMPRESSED_HI, kindOf, offsetOf, SECTOR_BYTES, ZERO_LO } from './words.js';
+import { COMPRESSED_HI, kindOf, offsetOf, ZERO_LO } from './words.js';
 
 type RecordedSnapshot = Snapshot & { readonly record: SnapshotRecord };
 
@@ -90,22 +91,10 @@ const checkSizes = (store: Store, findings: Findings): void => {
 
 /** Whether a record agrees with the snapshot it is part of; its digests can be found only then. */
 const checkRecord = (store: Store, snapshot: RecordedSnapshot, findings: Findings): boolean => {
-  const { geometry } = store;
   const { entry, record } = snapshot;
-  const wrong = (problem: string): false => {
-    findings.corruption('record', `the record of ${nameOf(snapshot)} ${problem}.`);
-    return false;
-  };
-  const { imageSize, digestL1 } = record;
-  const diskSize = entry.diskSize ?? store.header.diskSize;
-  if (Math.ceil(imageSize / SECTOR_BYTES) * SECTOR_BYTES !== diskSize) {
-    return wrong(`gives ${imageSize} bytes for an image on a disk of ${diskSize}`);
-  }
-  if (digestL1 < geometry.l1Entries(diskSize)) return wrong('puts its digests inside the disk');
-  if (digestL1 + digestL1Entries(geometry, imageSize) > entry.l1Entries) {
-    return wrong('puts its digests past the end of its L1 table');
-  }
-  return true;
+  const misfit = recordMisfit(store.header, store.geometry, entry, record);
+  if (misfit) findings.corruption('record', `the record of ${nameOf(snapshot)} ${misfit}.`);
+  return misfit === undefined;
 };
 
 /** nvsnap leaves the newest snapshot as the active state; another program may have changed that. */

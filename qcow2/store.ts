@@ -18,6 +18,7 @@ import {
   nameOfFeature,
   type StoreFacts,
 } from './extensions.js';
+import { recordMisfit, tableMisfit } from './fits.js';
 import { Geometry, MIN_EXTENDED_CLUSTER_BITS } from './geometry.js';
 import {
   decodeHeader,
@@ -139,6 +140,14 @@ export class Store {
       if (record && !this.facts) {
         return { entry, record, damage: damage('it holds records of nvsnap, but not its own') };
       }
+      const table = tableMisfit(this.header, this.geometry, entry);
+      if (table) {
+        return { entry, record, damage: damage(`the L1 table of snapshot ${name} ${table}`) };
+      }
+      const misfit = record && recordMisfit(this.header, this.geometry, entry, record);
+      if (misfit) {
+        return { entry, record, damage: damage(`the record of snapshot ${name} ${misfit}`) };
+      }
       return { entry, record };
     } catch (error) {
       if (error instanceof Fault) return { entry, record: undefined, damage: error };
@@ -197,6 +206,9 @@ export class Store {
 
   /** Reads exactly `length` bytes; short only when the file ends inside its last cluster. */
   #readMeta(offset: number, length: number, what: string): Buffer {
+    if (!Number.isSafeInteger(offset + length)) {
+      this.#damaged(`${what} at ${offset} lies outside the file`);
+    }
     const raw = Buffer.alloc(length);
     const got = this.file.read(raw, offset);
     if (got < length && offset + got + this.geometry.clusterSize <= offset + length) {

@@ -5,6 +5,7 @@
 import { fault, type HostOffset, hostOffset } from '../disk/index.js';
 import type { Extension } from './extensions.js';
 import { encodeExtensions, isFeatureNames } from './extensions.js';
+import { tableMisfit } from './fits.js';
 import {
   encodeHeader,
   HEADER_BYTES,
@@ -59,11 +60,23 @@ export class Transaction implements TableSink {
   /** Refuses a take that could overflow a limit, before the first byte is written. */
   checkHeadroom(): void {
     const { path } = this.#store;
+    this.#checkTables(this.#store.snapshots);
     if (this.#store.snapshots.length >= MAX_SNAPSHOTS) {
       throw fault('store-full', { path, limit: `it holds ${MAX_SNAPSHOTS} already` });
     }
     if (this.refcounts.max() > MAX_REFCOUNT_BEFORE_TAKE) {
       throw fault('store-full', { path, limit: 'the refcount of a shared cluster is near 2^32' });
+    }
+  }
+
+  /** The disk becomes as large as the largest snapshot says its own is: none may say so without a table for it. */
+  #checkTables(snapshots: readonly NextSnapshot[]): void {
+    const { path, header, geometry } = this.#store;
+    for (const { entry, l1 } of snapshots) {
+      const misfit = l1 ? undefined : tableMisfit(header, geometry, entry);
+      if (!misfit) continue;
+      const problem = `the L1 table of snapshot ${JSON.stringify(entry.tag)} ${misfit}`;
+      throw fault('store-damaged', { path, problem });
     }
   }
 
@@ -99,6 +112,7 @@ export class Transaction implements TableSink {
    * when that is durable. On any failure the old generation stays published.
    */
   async publish(next: readonly NextSnapshot[]): Promise<void> {
+    this.#checkTables(next);
     this.placer.finish();
     const diskSize = Math.max(
       0,

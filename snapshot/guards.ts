@@ -14,7 +14,7 @@ export const chooseParent = (store: Store, wanted: string): Snapshot | undefined
   if (wanted === NONE || (wanted === LATEST && store.snapshots.length === 0)) return undefined;
   const parent = usableSnapshot(store, wanted);
   if (parent.record || wanted !== LATEST) return parent;
-  return store.snapshots.findLast(({ record }) => record !== undefined) ?? parent;
+  return store.snapshots.findLast(({ record, damage }) => record && !damage) ?? parent;
 };
 
 const tableOffset = (l1: Table, i: number): number => offsetOf(l1.hi(i), l1.lo(i));

@@ -36,19 +36,23 @@ export interface StoreInfo {
   readonly snapshots: readonly SnapshotInfo[];
 }
 
-const parentOf = (store: Store, { record }: Snapshot): string | null => {
-  if (!record || isNilUuid(record.parent)) return null;
-  const parent = store.snapshots.find((other) => other.record?.uuid === record.parent);
-  return parent?.entry.tag ?? record.parent;
-};
+/** The tags by uuid: a store may hold many thousands. */
+const tagsOf = (store: Store): ReadonlyMap<string, string> =>
+  new Map(
+    store.snapshots.flatMap(({ entry, record }) => (record ? [[record.uuid, entry.tag]] : [])),
+  );
 
-const describe = (store: Store, snapshot: Snapshot): SnapshotInfo => {
+const describe = (
+  store: Store,
+  tags: ReadonlyMap<string, string>,
+  snapshot: Snapshot,
+): SnapshotInfo => {
   const { entry, record } = snapshot;
   return {
     id: entry.id,
     tag: entry.tag,
     uuid: record?.uuid ?? null,
-    parent: parentOf(store, snapshot),
+    parent: record && !isNilUuid(record.parent) ? (tags.get(record.parent) ?? record.parent) : null,
     date: new Date(entry.seconds * 1000 + Math.floor(entry.nanoseconds / 1e6)).toISOString(),
     imageBytes: imageSizeOf(store, snapshot),
     storedClusters: record?.storedClusters ?? null,
@@ -68,6 +72,7 @@ export const info = (options: {
     const { facts, geometry, header } = store;
     const chosen =
       options.snapshot === undefined ? store.snapshots : [findSnapshot(store, options.snapshot)];
+    const tags = tagsOf(store);
     return {
       store: options.store,
       uuid: facts?.uuid ?? null,
@@ -78,7 +83,7 @@ export const info = (options: {
       compression: codecOf(store),
       digest: facts?.digest ?? null,
       standard: codecOf(store) !== 'lz4',
-      snapshots: chosen.map((snapshot) => describe(store, snapshot)),
+      snapshots: chosen.map((snapshot) => describe(store, tags, snapshot)),
     };
   });
 

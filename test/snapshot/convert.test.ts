@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { check, convert, list, restore, take } from '../../snapshot/index.js';
 import { patch, Random, sameFile, tempDir } from '../tools/files.js';
+import { flipCluster } from '../tools/flip.js';
 import { nvsnap, startNvsnap } from '../tools/nvsnap.js';
 import { checkClean, convertSnapshot, qemuImg } from '../tools/qemu.js';
-import { flipCluster } from '../tools/rot.js';
 
 t.setTimeout(240_000);
 

@@ -7,8 +7,8 @@ import { hostOffset } from '../../disk/index.js';
 import { offsetOf } from '../../qcow2/index.js';
 import { type RestoreResult, restore, take } from '../../snapshot/index.js';
 import { patch, Random, sameFile, tempDir } from '../tools/files.js';
+import { flipCluster } from '../tools/flip.js';
 import { nvsnap } from '../tools/nvsnap.js';
-import { flipCluster } from '../tools/rot.js';
 import { tagged, withTables } from '../tools/tables.js';
 
 t.setTimeout(180_000);

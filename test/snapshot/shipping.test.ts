@@ -15,9 +15,9 @@ import {
   verify,
 } from '../../snapshot/index.js';
 import { patch, Random, sameFile, tempDir } from '../tools/files.js';
+import { flipCluster } from '../tools/flip.js';
 import { MAIN, nvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
-import { flipCluster } from '../tools/rot.js';
 
 t.setTimeout(240_000);
 

@@ -7,9 +7,9 @@ import t, { type Test } from 'tap';
 import { offsetOf } from '../../qcow2/index.js';
 import { type Fault, restore, take, verify } from '../../snapshot/index.js';
 import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
+import { flipCluster } from '../tools/flip.js';
 import { nvsnap } from '../tools/nvsnap.js';
 import { qemuImg } from '../tools/qemu.js';
-import { flipCluster } from '../tools/rot.js';
 import { tagged, withTables } from '../tools/tables.js';
 
 t.setTimeout(240_000);

@@ -1,0 +1,29 @@
+// How large the digest area of a snapshot is (docs/format.md, "Digests").
+
+import { DIGEST_BYTES } from '../disk/index.js';
+import type { Geometry } from './geometry.js';
+
+/** The sizes of a digest area, all in clusters. */
+export interface DigestLayout {
+  /** Digests in one cluster. */
+  readonly perCluster: number;
+  /** Clusters of the digest table. */
+  readonly table: number;
+  /** Clusters of the index, right after it. */
+  readonly index: number;
+}
+
+export const digestLayout = (geometry: Geometry, imageSize: number): DigestLayout => {
+  const table = geometry.clusters(geometry.clusters(imageSize) * DIGEST_BYTES);
+  return {
+    perCluster: geometry.clusterSize / DIGEST_BYTES,
+    table,
+    index: geometry.clusters(table * DIGEST_BYTES),
+  };
+};
+
+/** L1 entries that a digest area takes. */
+export const digestL1Entries = (geometry: Geometry, imageSize: number): number => {
+  const { table, index } = digestLayout(geometry, imageSize);
+  return Math.ceil((table + index) / geometry.l2Entries);
+};

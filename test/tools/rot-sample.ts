@@ -1,0 +1,42 @@
+// A store whose bytes are to be turned over: small, with everything in it that a store can have.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { type CodecName, take } from '../../snapshot/index.js';
+import { Random } from './files.js';
+
+const CLUSTER = 4096;
+
+/** A sound store, and what its snapshots hold. */
+export interface Sample {
+  readonly folder: string;
+  readonly store: string;
+  readonly images: ReadonlyMap<string, Buffer>;
+}
+
+/** Two snapshots of text, noise, holes and a short tail; the second shares most with the first, and is longer. */
+export const makeSample = async (folder: string, compression: CodecName): Promise<Sample> => {
+  const random = new Random(5);
+  const [path, store] = [join(folder, 'image'), join(folder, 'store')];
+  // What does not repeat itself within 300 bytes, so that there is something to store.
+  const words = (): string => random.bytes(300).toString('base64');
+  const whole = Buffer.alloc(18 * CLUSTER);
+  for (let c = 0; c < 18; c += 1) whole.fill(words(), c * CLUSTER, (c + 1) * CLUSTER);
+  random.bytes(2 * CLUSTER).copy(whole, 6 * CLUSTER);
+  whole.fill(0, 12 * CLUSTER, 14 * CLUSTER);
+  const first = whole.subarray(0, 17 * CLUSTER + 100);
+  const second = Buffer.concat([first, Buffer.alloc(CLUSTER, words())]);
+  second.fill(words(), 2 * CLUSTER, 3 * CLUSTER);
+  random.bytes(CLUSTER).copy(second, 7 * CLUSTER);
+  second.fill(0, 9 * CLUSTER, 10 * CLUSTER);
+  const images = new Map([
+    ['first', first],
+    ['second', second],
+  ]);
+  for (const [tag, image] of images) {
+    fs.writeFileSync(path, image);
+    await take({ image: path, store, tag, compression, clusterSize: CLUSTER, threads: 1 });
+  }
+  fs.rmSync(path);
+  return { folder, store, images };
+};
