@@ -1,7 +1,7 @@
-// Who may do what at once, nvsnap and QEMU: told by QEMU's own locks, in both directions. qemu-nbd stands for
-// a virtual machine: it opens the store as one does.
+// Who may do what at once, nvsnap and QEMU: told by QEMU's own locks, in both directions. A virtual machine has the
+// store open, or qemu-nbd, which opens it as one does.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
@@ -55,23 +55,62 @@ const openInQemu = async (t: Test, folder: string, args: readonly string[]) => {
   return { stop, name: `process ${child.pid} (qemu-nbd)` };
 };
 
-t.test('what QEMU has open for writing is not written to, and named', async (t) => {
-  const { folder, image, store, output } = await makeStore(t);
-  const before = fs.readFileSync(store);
-  const qemu = await openInQemu(t, folder, ['-f', 'qcow2', store]);
-  const locked = { code: 'store-locked', details: { holder: qemu.name } };
-  await t.rejects(take({ image, store, tag: 'c' }), locked);
-  await t.rejects(remove({ store, snapshots: ['a'] }), locked);
-  await t.rejects(prune({ store, keep: { last: 1 } }), locked);
-  t.ok(fs.readFileSync(store).equals(before), 'nothing was changed');
-  t.equal((await list({ store })).length, 2, 'reading is possible');
-  await restore({ store, snapshot: 'b', output });
-  t.ok(sameFile(output, image));
-  await qemu.stop();
-  await take({ image, store, tag: 'c' });
-  await remove({ store, snapshots: ['a'] });
-  checkClean(store);
-});
+/** A machine without anything but the store for a disk. */
+const MACHINE = ['-machine', 'none', '-nodefaults', '-display', 'none', '-S'];
+const driveOf = (store: string): string => `file=${store},format=qcow2,if=none,id=disk`;
+
+/** True when a process holds QEMU's locks of somebody who writes. */
+const holdsLocks = (pid: number | undefined): boolean => {
+  try {
+    return fs
+      .readdirSync(`/proc/${pid}/fdinfo`)
+      .some((fd) => /OFDLCK.* 201 20[13]$/m.test(readOr(`/proc/${pid}/fdinfo/${fd}`)));
+  } catch {
+    return false;
+  }
+};
+
+/** A virtual machine that has the store for a disk, until the test ends or `stop` is called. */
+const openInMachine = async (t: Test, store: string) => {
+  const args = [...MACHINE, '-drive', driveOf(store)];
+  const child = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = once(child, 'exit');
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM');
+    await ended;
+  };
+  t.teardown(stop);
+  while (!holdsLocks(child.pid)) {
+    if (child.exitCode !== null) throw new Error('the machine does not start');
+    await new Promise((next) => setTimeout(next, 10));
+  }
+  return { stop, name: `process ${child.pid} (qemu-system-x86)` };
+};
+
+const OPENERS = {
+  'qemu-nbd': (t: Test, folder: string, store: string) =>
+    openInQemu(t, folder, ['-f', 'qcow2', store]),
+  'a virtual machine': (t: Test, _: string, store: string) => openInMachine(t, store),
+} as const;
+
+for (const [who, openIn] of Object.entries(OPENERS))
+  t.test(`what ${who} has open for writing is not written to, and named`, async (t) => {
+    const { folder, image, store, output } = await makeStore(t);
+    const before = fs.readFileSync(store);
+    const qemu = await openIn(t, folder, store);
+    const locked = { code: 'store-locked', details: { holder: qemu.name } };
+    await t.rejects(take({ image, store, tag: 'c' }), locked);
+    await t.rejects(remove({ store, snapshots: ['a'] }), locked);
+    await t.rejects(prune({ store, keep: { last: 1 } }), locked);
+    t.ok(fs.readFileSync(store).equals(before), 'nothing was changed');
+    t.equal((await list({ store })).length, 2, 'reading is possible');
+    await restore({ store, snapshot: 'b', output });
+    t.ok(sameFile(output, image));
+    await qemu.stop();
+    await take({ image, store, tag: 'c' });
+    await remove({ store, snapshots: ['a'] });
+    checkClean(store);
+  });
 
 t.test('what QEMU reads may grow, but nothing is taken away from it', async (t) => {
   const { folder, image, store } = await makeStore(t);
@@ -94,15 +133,15 @@ t.test('while we write, QEMU reads and does not write', async (t) => {
   const content = fs.readFileSync(image);
   child.stdin?.write(content.subarray(0, BYTES / 2));
   // Whoever tried with QEMU before the store is locked would keep the take from beginning.
-  const isLocked = (): boolean =>
-    fs
-      .readdirSync(`/proc/${child.pid}/fdinfo`)
-      .some((fd) => /OFDLCK.* 201 203$/m.test(readOr(`/proc/${child.pid}/fdinfo/${fd}`)));
-  while (child.exitCode === null && !isLocked()) await new Promise((next) => setTimeout(next, 10));
+  while (child.exitCode === null && !holdsLocks(child.pid))
+    await new Promise((next) => setTimeout(next, 10));
   await new Promise((next) => setTimeout(next, 100));
   const { status, stderr } = qemuImg(['snapshot', '-c', 'theirs', store]);
   t.not(status, 0);
   t.match(stderr, /Failed to get "write" lock/, 'QEMU is told that somebody else writes');
+  const machine = spawnSync('qemu-system-x86_64', [...MACHINE, '-drive', driveOf(store)]);
+  t.equal(machine.status, 1, 'no machine starts with it');
+  t.match(machine.stderr.toString(), /Failed to get "write" lock/);
   checkClean(store);
   convertSnapshot(store, 'b', output);
   t.ok(sameFile(output, image), 'reading is possible');
