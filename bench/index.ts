@@ -7,6 +7,7 @@ import { VERSION } from '../snapshot/index.js';
 import { first, none } from './first.js';
 import { type ImageFacts, makeImage } from './image.js';
 import type { Job, Result } from './job.js';
+import { diff, update, verify } from './later.js';
 import { describeMachine, freeBytes } from './machine.js';
 import { next, scan } from './next.js';
 import { type BenchOptions, CASES, type CaseName, parseOptions, USAGE } from './options.js';
@@ -20,19 +21,26 @@ export { changeImage, type ImageFacts, type ImageOptions, makeImage } from './im
 const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
   first,
   restore,
+  verify,
   next,
   none,
   scan,
+  update,
+  diff,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */
 const FILES_OF_SMALL = 4;
 const FILES_OF_BIG = 2;
+/** And where big images are restored too. */
+const FILES_OF_COPIES = 4;
 
 /** Refuses before the work what would end in the middle of it. */
 const checkSpace = ({ size, big, dir, only }: BenchOptions): void => {
   const bigToo = only.has('none') || only.has('scan');
-  const needed = Math.max(size * FILES_OF_SMALL, bigToo ? big * FILES_OF_BIG : 0);
+  const copies = only.has('update') || only.has('diff');
+  const ofBig = copies ? FILES_OF_COPIES : bigToo ? FILES_OF_BIG : 0;
+  const needed = Math.max(size * FILES_OF_SMALL, big * ofBig);
   const free = freeBytes(dir);
   if (free >= needed) return;
   throw new Error(

@@ -4,13 +4,22 @@ import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { GiB, MiB, parseSize } from '../disk/index.js';
 
-export const CASES = ['first', 'restore', 'next', 'none', 'scan'] as const;
+export const CASES = [
+  'first',
+  'restore',
+  'verify',
+  'next',
+  'none',
+  'scan',
+  'update',
+  'diff',
+] as const;
 export type CaseName = (typeof CASES)[number];
 
 export interface BenchOptions {
-  /** Bytes of the image for first, restore and next. */
+  /** Bytes of the image for first, restore, verify and next. */
   readonly size: number;
-  /** Bytes of the image for none and scan. */
+  /** Bytes of the image for none, scan, update and diff. */
   readonly big: number;
   readonly dir: string;
   readonly runs: number;
@@ -21,8 +30,8 @@ export interface BenchOptions {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --size SIZE    image for first, restore and next (default: 1G)
-  --big SIZE     image for none and scan (default: 8G)
+  --size SIZE    image for first, restore, verify and next (default: 1G)
+  --big SIZE     image for none, scan, update and diff (default: 8G)
   --dir DIR      where everything is made (default: ${tmpdir()}); on /dev/shm syncs cost nothing
   --runs N       rounds (default: 3)
   --only CASES   some of ${CASES.join(',')}

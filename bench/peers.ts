@@ -26,6 +26,7 @@ export const findPeers = (): readonly Peer[] => [
   { name: 'borg', version: versionOf('borg', '--version') },
   { name: 'restic', version: versionOf('restic', 'version') },
   { name: 'dd', version: versionOf('dd', '--version') },
+  { name: 'cmp', version: versionOf('cmp', '--version') },
 ];
 
 const CLI = fileURLToPath(new URL('../run/nvsnap.js', import.meta.url));
@@ -100,3 +101,9 @@ export const ddHalves = (image: string, size: number): readonly Command[] => {
   });
   return [read(`count=${half}`), read(`skip=${half}`)];
 };
+
+/** Every byte that differs, counted; written to nowhere, cmp would stop at the first. */
+export const cmpAll = (image: string, other: string): Command => ({
+  program: 'bash',
+  args: ['-c', 'cmp -l "$0" "$1" | wc -l', image, other],
+});
