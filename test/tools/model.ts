@@ -20,6 +20,7 @@ import {
   verify,
 } from '../../snapshot/index.js';
 import { Random } from './files.js';
+import { MAIN, start } from './nvsnap.js';
 import { PowerCuts } from './powercut.js';
 import { checkClean, convertSnapshot, check as qemuCheck, qemuImg } from './qemu.js';
 
@@ -144,6 +145,23 @@ const cancelledTake = (ms: number): Command =>
       },
     );
     if (taken) model.snapshots.set(tag, Buffer.from(model.image));
+  });
+
+/**
+ * A take in a process that may make files only so long, which ends it at some write: the store is as it was. With
+ * enough room left it is there.
+ */
+const failingTake = (kib: number): Command =>
+  new Step(`fail ${kib}`, hasSnapshots, async (model, real) => {
+    model.tags += 1;
+    const tag = `t${model.tags}`;
+    const limit = Math.ceil(fs.statSync(real.store).size / KiB) + kib;
+    const script = `ulimit -f ${limit}; exec "$0" "$@"`;
+    const words = [MAIN, 'take', real.image, real.store, '--tag', tag, '--other-image', '--json'];
+    const { ended } = start('bash', ['-c', script, process.execPath, ...words]);
+    const { status, stdout } = await ended;
+    if (status === 0) model.snapshots.set(tag, Buffer.from(model.image));
+    else ensure(stdout.includes('"io-failed"'), `${status}: ${stdout}`);
   });
 
 /** The power fails somewhere in a change: the store is the old one or the new one. */
@@ -297,6 +315,7 @@ export const sequences = (most: number) =>
       fc.option(small, { nil: undefined }).map(doTake),
       fc.constant(undefined).map(doTake),
       fc.nat(25).map(cancelledTake),
+      fc.nat(700).map(failingTake),
       seed.map(cutTake),
       fc.tuple(seed, small).map(([s, n]) => cutRemove(s, n)),
       small.map(doRemove),
