@@ -14,7 +14,7 @@ import {
   take,
   verify,
 } from '../../snapshot/index.js';
-import { patch, Random, sameFile, tempDir } from '../tools/files.js';
+import { patch, Random, sameFile, tempDir, withFd } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { MAIN, nvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
@@ -50,19 +50,6 @@ const makeStore = async (t: Test, compression: Codec = 'zstd') => {
     await take({ image, store, tag, clusterSize: CLUSTER, compression });
   }
   return { folder, image, store, target };
-};
-
-const withFd = async <T>(
-  path: string,
-  flags: string,
-  use: (fd: number) => Promise<T>,
-): Promise<T> => {
-  const fd = fs.openSync(path, flags);
-  try {
-    return await use(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
 };
 
 /** Exports to a file, and returns its path. */

@@ -15,7 +15,7 @@ import {
   restore,
   take,
 } from '../../snapshot/index.js';
-import { copyState, firstDifference, Random } from './files.js';
+import { copyState, firstDifference, Random, withFd } from './files.js';
 import { Generation, PowerCuts } from './powercut.js';
 import { check, convertSnapshot, qemuImg } from './qemu.js';
 
@@ -243,19 +243,6 @@ export async function* importsOf(
   workshop.change(0.6);
   yield await workshop.loggedImport('an import of much', 'three', 'two');
 }
-
-const withFd = async <T>(
-  path: string,
-  flags: string,
-  use: (fd: number) => Promise<T>,
-): Promise<T> => {
-  const fd = fs.openSync(path, flags);
-  try {
-    return await use(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-};
 
 const tagsOf = async (store: string): Promise<string[]> =>
   (await list({ store })).map(({ tag }) => tag);

@@ -104,6 +104,20 @@ const copySparse = (from: string, to: string): void => {
   });
 };
 
+/** Opens a file for the time that `use` takes. */
+export const withFd = async <T>(
+  path: string,
+  flags: string,
+  use: (fd: number) => Promise<T>,
+): Promise<T> => {
+  const fd = fs.openSync(path, flags);
+  try {
+    return await use(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
+
 /** Writes `data` into an existing file at a position, as a guest would: in place. */
 export const patch = (path: string, data: Uint8Array, position: number): void => {
   const fd = fs.openSync(path, 'r+');
