@@ -76,7 +76,7 @@ export class Store {
     this.#refuseUnknownFeatures();
     const table = this.#readSnapshots();
     this.snapshotTableBytes = table.bytes;
-    this.snapshots = table.entries.map((entry) => this.#snapshot(entry));
+    this.snapshots = withoutTraces(() => table.entries.map((entry) => this.#snapshot(entry)));
   }
 
   /** Opens a store for reading ("r") or writing ("r+"); the caller closes `store.file`. */
@@ -285,6 +285,20 @@ export class Store {
     return this.#readMeta(offset, this.geometry.clusterSize, what);
   }
 }
+
+/**
+ * Faults made here are kept as what is known of a snapshot; where they were made interests nobody, and finding that out
+ * for 65536 damaged snapshots takes most of a second.
+ */
+const withoutTraces = <T>(make: () => T): T => {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+};
 
 const headerBytes = (file: File): Buffer => {
   const raw = Buffer.alloc(112);
