@@ -26,6 +26,11 @@ export const openForStream = (fd: number): number => {
   }
 };
 
+/** Closes what `openForStream(fd)` gave, if it is a descriptor of its own. */
+export const closeForStream = (stream: number, fd: number): void => {
+  if (stream !== fd) fs.closeSync(stream);
+};
+
 /** Bytes go out one after another, through a descriptor that any thread may hold. */
 export class OutStream {
   readonly #fd: number;

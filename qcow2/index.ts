@@ -9,7 +9,7 @@ export { DigestReader } from './digests.js';
 export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
 export type { Finding, FindingCode, FindingKind } from './findings.js';
 export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
-export { type Header, INCOMPATIBLE } from './header.js';
+export { INCOMPATIBLE } from './header.js';
 export { type L2Kind, L2Table } from './l2.js';
 export type { Placer } from './placer.js';
 export type { SnapshotRecord } from './record.js';

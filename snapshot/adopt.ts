@@ -6,7 +6,6 @@
 import { DIGEST_BYTES, fault, guestCluster, openDigester } from '../disk/index.js';
 import { type Batch, Kind, type Pools, run, type Step } from '../pipeline/index.js';
 import {
-  type Header,
   hasBitmaps,
   MIN_NEW_CLUSTER_BITS,
   NIL_UUID,
@@ -43,10 +42,9 @@ const SAMPLES = 64;
 /** Why a file of another program cannot become a store as it is; undefined when it can. */
 const obstacleOf = (store: Store): string | undefined => {
   const { header, geometry, extensions } = store;
-  const refcountBits = ({ refcountOrder }: Header): number => 2 ** refcountOrder;
   if (header.version !== 3) return 'it is of version 2 (compat 0.10)';
   if (header.refcountOrder !== REFCOUNT_ORDER) {
-    return `its refcounts have ${refcountBits(header)} bits, not ${2 ** REFCOUNT_ORDER}`;
+    return `its refcounts have ${2 ** header.refcountOrder} bits, not ${2 ** REFCOUNT_ORDER}`;
   }
   if (geometry.clusterBits < MIN_NEW_CLUSTER_BITS) return 'its clusters are smaller than 4 KiB';
   if (geometry.extendedL2) return 'it has extended L2 entries';
@@ -113,7 +111,8 @@ export const checkLikeness = async (
     manner: 'update',
     shift: 0,
   } as const;
-  let equal = samples.length === 0;
+  if (samples.length === 0) return;
+  let equal = false;
   for (const cluster of samples) {
     const start = cluster * geometry.clusterSize;
     await pour(
@@ -133,7 +132,6 @@ export const checkLikeness = async (
     );
     if (equal) return;
   }
-  if (equal) return;
   throw fault('image-other', {
     image: image.path,
     store: store.path,

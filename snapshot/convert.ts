@@ -4,18 +4,26 @@
 import fs from 'node:fs';
 import { type DigestAlgorithm, Fault, fault, ioFault, syncFolder } from '../disk/index.js';
 import { abortFault, type Pools } from '../pipeline/index.js';
-import { type CodecName, type OwnSnapshot, type Snapshot, Store } from '../qcow2/index.js';
+import {
+  type CodecName,
+  MIN_NEW_CLUSTER_BITS,
+  type OwnSnapshot,
+  type Snapshot,
+  Store,
+} from '../qcow2/index.js';
 import { Draft, type DraftCounts, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
 import { usableSnapshot } from './names.js';
 import { giveDraftItsName } from './output.js';
-import { checkThreadNames } from './plan.js';
+import { checkThreadNames, halfOf } from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { snapshotFeed } from './snapshot-feed.js';
 import {
   asOwn,
   checkAsked,
   codecOf,
+  DEFAULT_DIGEST,
+  imageSizeOf,
   openWritable,
   type StoreSettings,
   type WritableStore,
@@ -79,9 +87,10 @@ interface Settings {
 const settingsFor = (store: Store, asked: ConvertOptions): Settings => {
   const codec = codecOf(store);
   return {
-    clusterSize: asked.clusterSize ?? Math.max(4096, store.geometry.clusterSize),
+    clusterSize:
+      asked.clusterSize ?? Math.max(2 ** MIN_NEW_CLUSTER_BITS, store.geometry.clusterSize),
     compression: asked.compression ?? (codec === 'lz4' ? 'zstd' : codec),
-    digest: asked.digest ?? store.facts?.digest ?? 'xxh3-128',
+    digest: asked.digest ?? store.facts?.digest ?? DEFAULT_DIGEST,
   };
 };
 
@@ -153,7 +162,7 @@ const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<Conver
     converted.push({
       id: snapshot.entry.id,
       tag: snapshot.entry.tag,
-      imageBytes: snapshot.record?.imageSize ?? snapshot.entry.diskSize ?? job.from.header.diskSize,
+      imageBytes: imageSizeOf(job.from, snapshot),
       storedClusters: counts.stored,
       storedBytes: counts.storedBytes,
     });
@@ -174,12 +183,6 @@ const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => 
   });
 };
 
-/** Two pipelines run at once: each gets half of the memory. */
-const halved = (options: ConvertOptions): ConvertOptions => ({
-  ...options,
-  memory: Math.floor((options.memory ?? 192 * 2 ** 20) / 2),
-});
-
 const convertFrom = async (
   from: Store,
   options: ConvertOptions,
@@ -192,7 +195,10 @@ const convertFrom = async (
   const target = await openWritable(draft, settings);
   try {
     const snapshots = await withPools(options, (pools) =>
-      convertAll({ options: halved(options), from, target, pools }, chosen),
+      convertAll(
+        { options: { ...options, memory: halfOf(options.memory) }, from, target, pools },
+        chosen,
+      ),
     );
     const outputBytes = target.store.file.size();
     giveDraftItsName(draft, options.output, options.force ?? false);

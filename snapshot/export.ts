@@ -2,7 +2,7 @@
 //
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ compress ─▶ (stream)
 
-import { fault, OutStream, openForStream } from '../disk/index.js';
+import { closeForStream, fault, OutStream, openForStream } from '../disk/index.js';
 import {
   abortFault,
   type Batch,
@@ -139,6 +139,7 @@ const ownOf = (store: Store, wanted: string): OwnSnapshot => {
 const exportFrom = async (
   store: Store,
   options: ExportOptions,
+  fd: number,
   began: number,
 ): Promise<ExportResult> => {
   const snapshot = ownOf(store, options.snapshot);
@@ -166,7 +167,6 @@ const exportFrom = async (
   const window = { start: 0, end: size };
   const map = new SnapshotMap(store, snapshot, { size, window, digests, zerosToo: 'all' });
   const { signal } = options;
-  const fd = openForStream(options.fd);
   const writer = new StreamWriter(new OutStream(fd, 'the stream', () => signal?.aborted === true));
   const totals = { batches: 0, clusters: 0 };
   await writer.magic();
@@ -211,5 +211,12 @@ export const exportSnapshot = async (options: ExportOptions): Promise<ExportResu
   const began = performance.now();
   checkThreadNames(options.threads, EXPORT_STAGES);
   checkLevel(STREAM_CODEC, options.level);
-  return withStore(options.store, (store) => exportFrom(store, options, began));
+  return withStore(options.store, async (store) => {
+    const fd = openForStream(options.fd);
+    try {
+      return await exportFrom(store, options, fd, began);
+    } finally {
+      closeForStream(fd, options.fd);
+    }
+  });
 };

@@ -9,7 +9,7 @@ import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import { Draft } from './draft.js';
 import { checkActive, checkLevel } from './guards.js';
 import { checkTag } from './names.js';
-import { checkThreadNames } from './plan.js';
+import { checkThreadNames, halfOf } from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
 import {
   asOwn,
@@ -117,12 +117,6 @@ const importInto = async (
   }
 };
 
-/** Two pipelines run at once: each gets half of the memory. */
-const halved = (options: ImportOptions): ImportOptions => ({
-  ...options,
-  memory: Math.floor((options.memory ?? 192 * 2 ** 20) / 2),
-});
-
 /** Imports a snapshot. Rejects with a Fault, and then the store is as it was. */
 export const importSnapshot = async (options: ImportOptions): Promise<ImportResult> => {
   const began = performance.now();
@@ -142,8 +136,9 @@ export const importSnapshot = async (options: ImportOptions): Promise<ImportResu
   const target = await openWritable(options.store, made, options.ioLog);
   try {
     return await withPools(options, (pools) => {
-      const feed = new StreamFeed(reader, header, pools, halved(options));
-      return importInto(target, feed, header, pools, halved(options), began);
+      const half = { ...options, memory: halfOf(options.memory) };
+      const feed = new StreamFeed(reader, header, pools, half);
+      return importInto(target, feed, header, pools, half, began);
     });
   } catch (error) {
     if (target.created) fs.rmSync(options.store, { force: true });

@@ -6,6 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import {
   attachFile,
+  closeForStream,
   type Extent,
   errnoOf,
   type File,
@@ -138,9 +139,7 @@ const openStream = ({ window }: OutputUse): Output => {
   }
   const path = 'standard output';
   const fd = openForStream(1);
-  const close = (): void => {
-    if (fd !== 1) fs.closeSync(fd);
-  };
+  const close = (): void => closeForStream(fd, 1);
   return {
     spec: { path, fd },
     manner: 'stream',

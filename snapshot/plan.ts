@@ -34,6 +34,9 @@ const MIN_SLABS = 4;
 /** What all slabs together may take unless --memory says otherwise. */
 const DEFAULT_MEMORY = 192 * MiB;
 
+/** What each of two lines that run at once may take of `memory`. */
+export const halfOf = (memory = DEFAULT_MEMORY): number => Math.floor(memory / 2);
+
 /** Threads for one stage: what was asked for it, or `usual` capped by the machine and the work. */
 const threadsFor = (
   stage: string,
