@@ -1,8 +1,9 @@
 // The commands that write to a store, their options and their help; what they do is in one file each.
 
 import { type Command, Option } from 'commander';
+import { SOURCE_USAGES } from '../snapshot/index.js';
 import { act, CODECS, common, DIGESTS } from './command.js';
-import { parseMemory, parseNumber, parseSizeOption, parseThreads } from './parse.js';
+import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
 
 const collect = (word: string, before: readonly string[] = []): string[] => [...before, word];
 
@@ -37,6 +38,10 @@ const addTake = (program: Command): void => {
       new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices(DIGESTS),
     )
     .option('--size <size>', 'size of an image from standard input', parseSizeOption('--size'))
+    .option('--dirty <source>', 'what says which parts may have changed (default: scan)')
+    .option('--audit <percent>', 'read so much of what it calls clean (default: 1)', parsePercent)
+    .option('--audit-seed <n>', 'audit the same clusters as before', parseNumber('--audit-seed'))
+    .option('--trust', 'audit nothing')
     .option('--threads <n>', 'threads per stage, or as scan=1,compress=4', parseThreads)
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
     .option('--other-image', 'take even if the image has nothing in common with the parent')
@@ -46,7 +51,11 @@ const addTake = (program: Command): void => {
 Examples:
   nvsnap take /var/lib/vm/nvdimm.img vm.qcow2
   nvsnap take /dev/pmem0 pmem.qcow2 --tag before-upgrade
-  ssh host cat nvdimm.img | nvsnap take - vm.qcow2 --size 256G`,
+  ssh host cat nvdimm.img | nvsnap take - vm.qcow2 --size 256G
+  nvsnap take nvdimm.img vm.qcow2 --dirty bitmap:/run/vm/dirty.bits
+
+Dirty sources:
+${SOURCE_USAGES.map((usage) => `  ${usage}`).join('\n')}`,
     )
     .action(act(() => import('./take.js')));
 };

@@ -1,4 +1,19 @@
 // The door of dirty/: where the knowledge of what may have changed comes from.
 
+import { bitmapKind } from './bitmap.js';
+import { holesKind } from './holes.js';
+import { scanKind } from './scan.js';
+import type { DirtySource } from './source.js';
+import { openSpec, type SourceKind } from './spec.js';
+
 export { scanSource } from './scan.js';
-export type { DirtySource, Epoch, TrackedImage } from './source.js';
+export type { Changes, DirtySource, Epoch, Frozen, Since, TrackedImage } from './source.js';
+
+/** All that can be named on a command line. */
+const SOURCE_KINDS: readonly SourceKind[] = [scanKind, bitmapKind, holesKind];
+
+/** How each is written: "bitmap:FILE[,page=4096]". */
+export const SOURCE_USAGES: readonly string[] = SOURCE_KINDS.map(({ usage }) => usage);
+
+/** The dirty source that `spec` names, as in "bitmap:/run/vm/dirty"; throws a Fault when there is none. */
+export const openSource = (spec: string): DirtySource => openSpec(spec, SOURCE_KINDS);

@@ -1,32 +1,67 @@
 // What a dirty source is: something that knows which parts of an image may have changed since a
-// parent snapshot. It may name too much, never too little.
+// parent snapshot. It may name too much, never too little; where it cannot know, it says why, and all is read.
 
 import type { Extent } from '../disk/index.js';
 
 /** The image as a dirty source sees it. */
 export interface TrackedImage {
   readonly path: string;
+  /** Absolute path with links resolved. */
+  readonly realPath: string;
   readonly fd: number;
   /** Size in bytes. */
   readonly size: number;
+  /** Which file or device it is, whatever its path: another one with the same path has another. */
+  readonly identity: string;
+}
+
+/** The snapshot that changes are counted from, as its record has it. */
+export interface Since {
+  readonly uuid: string;
+  /** The `id` of the epoch that was drawn when it was taken; "" for none. */
+  readonly epoch: string;
+  /** When it was taken, in milliseconds since 1970. */
+  readonly takenAt: number;
+  /** Size of its image in bytes. */
+  readonly imageSize: number;
+}
+
+/** What may have changed. */
+export type Changes =
+  | {
+      readonly known: true;
+      /** Sorted, disjoint, within the image; in bytes, on any boundary. */
+      extents(): Iterable<Extent>;
+    }
+  /** Why all has to be read: the end of a sentence, as "the process has been restarted". */
+  | { readonly known: false; readonly reason: string };
+
+/** A file to be read in the image's place. */
+export interface Frozen {
+  readonly path: string;
+  readonly fd: number;
+  /** True when it holds only what changed, and holes for all that is the parent's. */
+  readonly onlyChanges: boolean;
 }
 
 /** The changes up to the line that `begin` drew. */
 export interface Epoch {
-  /** A name for the line, kept in the snapshot's record. */
+  /** A name for the line, kept in the snapshot's record; at most 100 bytes of UTF-8. */
   readonly id: string;
-  /** What may have changed: sorted, disjoint, within the image. */
-  extents(): Iterable<Extent>;
-  /** The snapshot is durable: these changes need not be named again. */
-  commit(): Promise<void>;
-  /** The snapshot failed, or is done: without `commit` before, the changes stay named. */
+  readonly changes: Changes;
+  /** What to read, where it is not the image itself. Its owner is the epoch. */
+  readonly frozen?: Frozen;
+  /** Snapshot `uuid` is durable: these changes need not be named again. */
+  commit(uuid: string): Promise<void>;
+  /** The snapshot failed, or is done: without `commit` before, the changes stay named. Never throws. */
   dispose(): Promise<void>;
 }
 
 export interface DirtySource {
+  /** At most 100 bytes of UTF-8. */
   readonly name: string;
-  /** `exact` names only what changed, `superset` may name more. Never less. */
+  /** `exact` names only what changed (in its own unit), `superset` may name more. Never less. */
   readonly certainty: 'exact' | 'superset';
-  /** Draws the line. `since` is the parent's uuid; undefined when there is no parent. */
-  begin(image: TrackedImage, since: string | undefined): Promise<Epoch>;
+  /** Draws the line. Without `since` there is no parent, and the changes do not matter. */
+  begin(image: TrackedImage, since: Since | undefined): Promise<Epoch>;
 }

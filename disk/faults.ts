@@ -73,6 +73,22 @@ const CATALOGUE = {
       `${d.store} holds snapshots of another image (${d.made}, ${d.parentSize} bytes), and nothing sampled from ${d.image} (${d.size} bytes) is in them.`,
       'Use a store of its own for each image; if it really is the same image, add --other-image.',
     ),
+  // dirty sources
+  'dirty-unsuitable': (d: { source: string; problem: string }) =>
+    say(
+      `The dirty source ${d.source} cannot be used: ${d.problem}.`,
+      'Correct it, or leave out --dirty to have the whole image read.',
+    ),
+  'changes-unsuitable': (d: { path: string; problem: string }) =>
+    say(
+      `The changes in ${d.path} cannot be used: ${d.problem}.`,
+      'Take such files in the order in which they were written, each once, on the snapshot that it counts from.',
+    ),
+  'dirty-busy': (d: { source: string; path: string }) =>
+    say(
+      `The dirty source ${d.source} is in use by another take, which holds ${d.path}.`,
+      'Wait until it is done and try again.',
+    ),
   // the store as a file
   'store-missing': (d: { path: string }) =>
     say(

@@ -1,5 +1,6 @@
 // The door of disk/: units, extents, faults, digests, and the file and system calls beneath all else.
 
+export * from './bitmap.js';
 export * from './digest.js';
 export * from './extents.js';
 export * from './faults.js';

@@ -111,27 +111,31 @@ export const pageBuffer = (bytes: number): Buffer => {
   return Buffer.from(memory, start, bytes);
 };
 
+/** Which boot of the machine this is, as the kernel names it. */
+export const bootId = (): string =>
+  fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+
 /** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */
 export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_END));
 
 /**
- * The ranges of [0, size) that the file system holds data for. Holes read as zeros. A file system
+ * The ranges of [start, end) that the file system holds data for. Holes read as zeros. A file system
  * or device that knows no holes gives one extent: everything.
  */
-export function* dataExtents(fd: number, size: number): Generator<Extent> {
-  let at = 0;
-  while (at < size) {
+export function* dataExtents(fd: number, { start: first, end: last }: Extent): Generator<Extent> {
+  let at = first;
+  while (at < last) {
     const start = Number(libc().lseek(fd, at, SEEK_DATA));
     if (start < 0) {
       if (libc().errno() === ENXIO) return;
-      yield { start: at, end: size };
+      yield { start: at, end: last };
       return;
     }
-    if (start >= size) return;
+    if (start >= last) return;
     const hole = Number(libc().lseek(fd, start, SEEK_HOLE));
     // Some character devices answer every seek with 0: without progress, the rest is data.
-    const end = hole <= start ? size : Math.min(hole, size);
-    yield { start, end };
+    const end = hole <= start ? last : Math.min(hole, last);
+    yield { start: Math.max(start, at), end };
     at = end;
   }
 }

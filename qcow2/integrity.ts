@@ -276,7 +276,10 @@ class DigestCheck {
  */
 const reportForeign = (snapshot: Snapshot, findings: Findings): void => {
   if (snapshot.damage) {
-    findings.corruption('record', `${nameOf(snapshot)} cannot be read: ${snapshot.damage.message}`);
+    findings.corruption(
+      'record',
+      `${nameOf(snapshot)} cannot be read: ${snapshot.damage().message}`,
+    );
     return;
   }
   const text = `${nameOf(snapshot)} was made by another program and has no digests.`;

@@ -36,8 +36,11 @@ import { Table } from './table.js';
 export interface Snapshot {
   readonly entry: SnapshotEntry;
   readonly record: SnapshotRecord | undefined;
-  /** Why the record cannot be believed; whoever wants this snapshot's content is told. */
-  readonly damage?: Fault;
+  /**
+   * Why the record cannot be believed; whoever wants this snapshot's content is told. Made when it is asked for:
+   * a file may say that it holds 65536 snapshots.
+   */
+  readonly damage?: () => Fault;
 }
 
 /** L1 tables kept in memory; an L1 table may have 32 MiB. */
@@ -130,7 +133,7 @@ export class Store {
 
   /** One damaged record must not keep anyone from the other snapshots. */
   #snapshot(entry: SnapshotEntry): Snapshot {
-    const damage = (problem: string): Fault => fault('store-damaged', { path: this.path, problem });
+    const damage = (problem: string) => () => fault('store-damaged', { path: this.path, problem });
     const name = JSON.stringify(entry.tag);
     try {
       const record = decodeRecord(this.path, entry);
@@ -150,7 +153,7 @@ export class Store {
       }
       return { entry, record };
     } catch (error) {
-      if (error instanceof Fault) return { entry, record: undefined, damage: error };
+      if (error instanceof Fault) return { entry, record: undefined, damage: () => error };
       throw error;
     }
   }

@@ -9,7 +9,7 @@ import { alignExtents, attachFile, type Extent, fault } from '../disk/index.js';
 import { type Batch, run, type StageReport, type Step } from '../pipeline/index.js';
 import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
-import { type Image, openImage, STDIN } from './image.js';
+import { type Image, openImage, STDIN, wholeOf } from './image.js';
 import { usableSnapshot } from './names.js';
 import { nonZeroPieces } from './non-zero.js';
 import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
@@ -102,7 +102,7 @@ class Comparison {
     const { clusterSize } = this.#store.geometry;
     const { size } = this.#image;
     const { memory, events, signal } = this.#options;
-    const extents = [...alignExtents(this.#image.data(), clusterSize, size)];
+    const extents = [...alignExtents(this.#image.data(wholeOf(size)), clusterSize, size)];
     const bytes = bytesIn(extents);
     const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
     const batches = Math.ceil(size / (clusters * clusterSize));

@@ -175,7 +175,7 @@ const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => 
   const wanted = new Set(asked.map((name) => usableSnapshot(store, name)));
   const chosen =
     asked.length === 0 ? store.snapshots : store.snapshots.filter((s) => wanted.has(s));
-  for (const { damage } of chosen) if (damage) throw damage;
+  for (const { damage } of chosen) if (damage) throw damage();
   if (chosen.length > 0) return chosen;
   throw fault('usage', {
     problem: `${store.path} holds no snapshot to convert.`,

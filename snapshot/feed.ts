@@ -1,10 +1,10 @@
 // Where the content of a new snapshot comes from: an image that is read, or another snapshot.
 
 import type { Extent } from '../disk/index.js';
-import { alignExtents, intersectExtents, subtractExtents } from '../disk/index.js';
+import { alignExtents, subtractExtents } from '../disk/index.js';
 import type { Batch, SlabPool } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
-import type { Image } from './image.js';
+import { type Image, wholeOf } from './image.js';
 import { bytesIn, imageBatches } from './reading.js';
 
 export interface Feed {
@@ -24,23 +24,30 @@ export interface Feed {
   source(slabs: SlabPool, known: DigestReader | undefined): AsyncGenerator<Batch>;
 }
 
-/** An image, of which `dirty` may have changed since the parent; all of it counts without one. */
+/** What may have changed since the parent. */
+export interface Candidates {
+  /** On cluster boundaries, in ascending order. */
+  readonly extents: readonly Extent[];
+  /** True when most of it is expected to be the parent's all the same. */
+  readonly mostlySame: boolean;
+}
+
+/** An image, of which `changed` may have changed since the parent; all of it counts without one. */
 export const imageFeed = (
   image: Image,
   clusterSize: number,
-  dirty: Iterable<Extent> | undefined,
+  changed: Candidates | undefined,
 ): Feed => {
   const { size } = image;
-  const data = [...alignExtents(image.data(), clusterSize, size)];
-  const changed = dirty && [...alignExtents(dirty, clusterSize, size)];
-  const extents = changed ? [...intersectExtents(data, changed)] : data;
+  const within = changed?.extents ?? wholeOf(size);
+  const extents = [...alignExtents(image.data(within), clusterSize, size)];
   return {
     verb: 'take',
     imageSize: size,
     image,
-    mostlySame: changed !== undefined,
+    mostlySame: changed?.mostlySame ?? false,
     bytes: bytesIn(extents),
-    gaps: changed ? [...subtractExtents(changed, data)] : [],
+    gaps: changed ? [...subtractExtents(within, extents)] : [],
     source: async function* (slabs, known) {
       if (!image.seekable && size === 0) {
         // There is nothing to read, but scan must see that the pipe ends here.

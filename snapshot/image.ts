@@ -1,8 +1,10 @@
 // The image to be snapshotted: a regular file, a block device, or standard input.
 
 import fs from 'node:fs';
+import type { Frozen } from '../dirty/index.js';
 import {
   BLOCK_BYTES,
+  bootId,
   dataExtents,
   type Extent,
   errnoOf,
@@ -26,20 +28,59 @@ const isDense = (path: string, stat: fs.Stats): boolean =>
   stat.blocks * BLOCK_BYTES >= stat.size &&
   fs.statfsSync(path).type === TMPFS;
 
+/** Inode numbers are used again, device numbers are given anew at each boot. */
+const identityOf = (fd: number): string => {
+  const stat = fs.fstatSync(fd, { bigint: true });
+  return stat.isFile()
+    ? `file ${stat.dev}:${stat.ino}:${stat.birthtimeNs}`
+    : `device ${stat.rdev} of boot ${bootId()}`;
+};
+
+function* dataWithin(fd: number, within: Iterable<Extent>): Generator<Extent> {
+  for (const extent of within) yield* dataExtents(fd, extent);
+}
+
+/** What a dirty source has frozen of an image: it is the source's to close. */
+export const frozenImage = (image: Image, { path, fd }: Pick<Frozen, 'path' | 'fd'>): Image => {
+  const now = (): number => fs.fstatSync(fd).size;
+  if (now() !== image.size) {
+    const problem = `${path} has ${now()} bytes, but the image has ${image.size}`;
+    throw fault('image-unreadable', { path: image.path, reason: problem });
+  }
+  return {
+    ...image,
+    path,
+    fd,
+    data: (within) => dataWithin(fd, within),
+    checkSize: () => {
+      if (now() < image.size) {
+        throw fault('image-shrank', { path, expected: image.size, got: now() });
+      }
+    },
+    close: () => {},
+  };
+};
+
+/** All of an image of `size` bytes. */
+export const wholeOf = (size: number): readonly Extent[] =>
+  size === 0 ? [] : [{ start: 0, end: size }];
+
 export interface Image {
   /** As the caller named it; "-" for standard input. */
   readonly path: string;
   /** Absolute path with links resolved: what the record keeps. */
   readonly realPath: string;
   readonly fd: number;
+  /** Which file or device it is, whatever its path. */
+  readonly identity: string;
   /** Size in bytes when it was opened. */
   readonly size: number;
   /** Bytes it has data for, roughly; at most its size. */
   readonly allocatedBytes: number;
   /** False for standard input: it can be read only once and in order. */
   readonly seekable: boolean;
-  /** Where it has data; the rest reads as zeros. */
-  data(): Iterable<Extent>;
+  /** Where in `within` (sorted, disjoint) it has data; the rest reads as zeros. */
+  data(within: Iterable<Extent>): Iterable<Extent>;
   /** Refuses when the image is no longer as long as it was. */
   checkSize(): void;
   close(): void;
@@ -56,10 +97,11 @@ const openInput = (size: number | undefined): Image => {
     path: STDIN,
     realPath: STDIN,
     fd: 0,
+    identity: STDIN,
     size,
     allocatedBytes: size,
     seekable: false,
-    data: () => (size === 0 ? [] : [{ start: 0, end: size }]),
+    data: (within) => within,
     checkSize: () => {},
     close: () => {},
   };
@@ -114,10 +156,11 @@ export const openImage = (path: string, size?: number): Image => {
     path,
     realPath: fs.realpathSync(path),
     fd,
+    identity: identityOf(fd),
     size: length,
     allocatedBytes: stat.isFile() ? Math.min(length, stat.blocks * BLOCK_BYTES) : length,
     seekable: true,
-    data: () => (dense ? [{ start: 0, end: length }] : dataExtents(fd, length)),
+    data: (within) => (dense ? within : dataWithin(fd, within)),
     checkSize: () => {
       if (now() < length) throw fault('image-shrank', { path, expected: length, got: now() });
     },

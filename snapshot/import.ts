@@ -60,7 +60,7 @@ const parentOf = (store: Store, header: StreamHeader): OwnSnapshot | undefined =
   if (present) throw fault('snapshot-present', { store: path, tag: present.entry.tag });
   if (header.parent === null) return undefined;
   const found = snapshots.find(({ record }) => record?.uuid === header.parent);
-  if (found?.damage) throw found.damage;
+  if (found?.damage) throw found.damage();
   const parent = found && asOwn(found);
   if (!parent) {
     const wanted = header.parentTag ?? header.parent;

@@ -47,7 +47,9 @@ export interface Updated {
 const candidates = ({ store, snapshot, digests, window, output }: Update): Extent[] => {
   const { clusterSize } = store.geometry;
   const size = imageSizeOf(store, snapshot);
-  const present = [...alignExtents(dataExtents(output.spec.fd, size), clusterSize, size)];
+  const present = [
+    ...alignExtents(dataExtents(output.spec.fd, { start: 0, end: size }), clusterSize, size),
+  ];
   const runs = digests.dataRuns(0, store.geometry.clusters(size));
   const stored = [...runs].map(([from, to]) => ({
     start: from * clusterSize,

@@ -1,6 +1,16 @@
 // The door of snapshot/, and the library's front door ("nvsnap").
 
-export { Fault, type FaultCode, type FaultData } from '../disk/index.js';
+export {
+  type Changes,
+  type DirtySource,
+  type Epoch,
+  type Frozen,
+  openSource,
+  type Since,
+  SOURCE_USAGES,
+  type TrackedImage,
+} from '../dirty/index.js';
+export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
   createEmitter,
   Pools,
@@ -16,6 +26,8 @@ export type {
   FindingCode,
   FindingKind,
 } from '../qcow2/index.js';
+export type { Audit } from './audit.js';
+export type { AuditOptions, DirtyReport } from './candidates.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
 export { type CompareOptions, type CompareResult, compare } from './compare.js';
 export {

@@ -48,7 +48,7 @@ const knownTags = (store: Store): string => {
 /** The snapshot that `wanted` names, for its content: refused when its record is damaged. */
 export const usableSnapshot = (store: Store, wanted: string): Snapshot => {
   const snapshot = findSnapshot(store, wanted);
-  if (snapshot.damage) throw snapshot.damage;
+  if (snapshot.damage) throw snapshot.damage();
   return snapshot;
 };
 

@@ -16,7 +16,7 @@ export async function* nonZeroPieces(
   const zeros = Buffer.alloc(step);
   let looked = 0;
   let next = start;
-  for (const extent of dataExtents(file.spec.fd, end)) {
+  for (const extent of dataExtents(file.spec.fd, { start, end })) {
     for (let at = Math.max(next, extent.start); at < Math.min(end, extent.end); at = next) {
       const from = Math.max(start, at - (at % step));
       next = Math.min(end, at - (at % step) + step);

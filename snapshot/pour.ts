@@ -9,6 +9,7 @@ import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs, readingLayout } from './plan.js';
 import type { RangeBag } from './ranges.js';
+import { bytesIn } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { codecOf, decoderOf, digestOptionsOf, imageSizeOf } from './store.js';
 
@@ -21,6 +22,8 @@ export interface Pouring {
   readonly digests: DigestReader | undefined;
   /** Image bytes that are wanted. */
   readonly window: Extent;
+  /** Only these parts of it; on cluster boundaries, in ascending order. */
+  readonly parts?: readonly Extent[] | undefined;
   /** Where it goes, and how. */
   readonly output: Omit<stages.DeliverOptions, 'start' | 'end'>;
   /** Gathers what is damaged; left out, damage ends the run. */
@@ -80,10 +83,11 @@ export interface Poured {
 /** Reads the snapshot and delivers it. */
 export const pour = async (pouring: Pouring, options: RunOptions): Promise<Poured> => {
   const { store, snapshot, window, digests, output, bad } = pouring;
+  const parts = pouring.parts ?? [window];
   const { clusterSize } = store.geometry;
-  const bytes = window.end - window.start;
+  const bytes = bytesIn(parts);
   const batchBytes = batchBytesFor(clusterSize, bytes, options.memory);
-  const batches = Math.ceil(bytes / batchBytes) + 1;
+  const batches = Math.ceil(bytes / batchBytes) + parts.length;
   const crew = planCrews(options.threads, batches, isLarge(bytes));
   const inOrder = output.manner === 'stream';
   const usual = codecOf(store) === 'none' ? 2 : 1;
@@ -105,11 +109,13 @@ export const pour = async (pouring: Pouring, options: RunOptions): Promise<Poure
       verb: pouring.verb,
       slabs,
       pools,
-      source: (skip) =>
-        map.batches(slabs, async (start, end) => {
+      source: async function* (skip) {
+        const zeros = async (start: number, end: number): Promise<void> => {
           await pouring.zeros({ start, end });
           skip(end - start);
-        }),
+        };
+        for (const part of parts) yield* map.batchesOf(part, slabs, zeros);
+      },
       steps,
       sink: (batch) => {
         if (bad) noteDamage(batch, window, bad);

@@ -1,11 +1,13 @@
 // What a take is asked for, and what it says it did.
 
+import type { DirtySource } from '../dirty/index.js';
 import type { DigestAlgorithm } from '../disk/index.js';
 import type { StageReport } from '../pipeline/index.js';
 import type { CodecName } from '../qcow2/index.js';
+import type { AuditOptions, DirtyReport } from './candidates.js';
 import type { RunOptions } from './run-options.js';
 
-export interface TakeOptions extends RunOptions {
+export interface TakeOptions extends RunOptions, AuditOptions {
   /** Path of the image, or "-" for standard input. */
   readonly image: string;
   /** Path of the store; made when it does not exist. */
@@ -22,6 +24,11 @@ export interface TakeOptions extends RunOptions {
   readonly digest?: DigestAlgorithm | undefined;
   /** The codec's own level. */
   readonly level?: number | undefined;
+  /**
+   * What says which parts of the image may have changed since the parent: a source, or one by name as in
+   * "bitmap:/run/vm/dirty". Default: "scan", everything may have.
+   */
+  readonly dirty?: DirtySource | string | undefined;
   /** Take even when nothing in the image looks like the parent's. */
   readonly otherImage?: boolean | undefined;
   /** A file that records every write and sync of the store, for tests and audits. */
@@ -39,6 +46,8 @@ export interface TakeResult {
   readonly imageBytes: number;
   /** Image bytes read; the rest were holes. */
   readonly readBytes: number;
+  /** How far the dirty source was followed. */
+  readonly dirty: DirtyReport;
   readonly changedClusters: number;
   /** Clusters that became zero. */
   readonly zeroedClusters: number;

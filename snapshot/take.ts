@@ -3,18 +3,20 @@
 //     image ─▶ scan ─▶ dedup ─▶ pad ─▶ compress ─▶ place ─▶ write ─▶ record, then commit
 
 import fs from 'node:fs';
-import { scanSource } from '../dirty/index.js';
+import { type DirtySource, type Epoch, openSource, scanSource } from '../dirty/index.js';
 import { Fault, ioFault, openDigester } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { OwnSnapshot } from '../qcow2/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
+import { beginEpoch, checkAudit, judge } from './candidates.js';
 import { Draft } from './draft.js';
 import { imageFeed } from './feed.js';
 import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
-import { type Image, openImage } from './image.js';
+import { frozenImage, type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
 import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
+import { overlayImage } from './overlay.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
 import {
   asOwn,
@@ -35,13 +37,16 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   refuseSameFile(options.image, options.store);
   if (options.tag !== undefined) checkTag(undefined, options.tag);
   checkAsked(options);
+  checkAudit(options);
+  const source = sourceOf(options);
   const image = openImage(options.image, options.size);
   const pools = options.pools ?? new Pools();
   try {
-    startTake(pools, expectedWork(options, image));
+    // What a source names is not known before the store is open: likely it is little.
+    if (source === scanSource) startTake(pools, expectedWork(options, image));
     const target = await openWritable(options.store, options, options.ioLog, adoptedFacts);
     try {
-      return await takeInto({ options, image, target, pools, began });
+      return await takeInto({ options, image, source, target, pools, began });
     } catch (error) {
       if (target.created) fs.rmSync(options.store, { force: true });
       throw error;
@@ -53,6 +58,9 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
     image.close();
   }
 };
+
+const sourceOf = ({ dirty = scanSource }: TakeOptions): DirtySource =>
+  typeof dirty === 'string' ? openSource(dirty) : dirty;
 
 /** What there will be to do, as far as it can be seen before the store is open. */
 const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
@@ -73,6 +81,7 @@ const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
 interface Job {
   readonly options: TakeOptions;
   readonly image: Image;
+  readonly source: DirtySource;
   readonly target: WritableStore;
   readonly pools: Pools;
   /** When it began, by performance.now(). */
@@ -97,28 +106,63 @@ const withParent = async ({
   return { target: adopted.target, parent: adopted.snapshot };
 };
 
+/** What is read: the image, or what its dirty source has frozen of it. */
+const readingImage = async (
+  { image, pools, options }: Job,
+  { frozen }: Epoch,
+  target: WritableStore,
+  parent: OwnSnapshot | undefined,
+): Promise<Image> => {
+  if (!frozen) return image;
+  const copy = frozenImage(image, frozen);
+  if (!frozen.onlyChanges) return copy;
+  if (!parent) throw new Error('a source froze only changes, although there is no parent');
+  return overlayImage({ image: copy, store: target.store, parent }, { ...options, pools });
+};
+
 const takeInto = async (job: Job): Promise<TakeResult> => {
-  const { options, image, pools, began } = job;
+  const { options, image, source } = job;
   checkLevel(job.target.facts.codec, options.level);
   checkActive(job.target.store);
   const tag = options.tag ?? tagFromTime(job.target.store, new Date());
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
-  const { store, facts } = target;
-  if (parent && !options.otherImage) {
-    checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
+  const epoch = await beginEpoch(source, image, parent);
+  let reading = image;
+  try {
+    const { store, facts } = target;
+    if (parent && !options.otherImage && epoch.frozen?.onlyChanges !== true) {
+      checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
+    }
+    reading = await readingImage(job, epoch, target, parent);
+    return await takeEpoch({ ...job, target, tag, epoch, reading }, parent);
+  } finally {
+    if (reading !== image) reading.close();
+    await epoch.dispose();
   }
-  const source = scanSource;
-  const epoch = await source.begin(image, parent?.record.uuid);
-  const { clusterSize } = store.geometry;
+};
+
+/** A job whose line is drawn. */
+interface DrawnJob extends Job {
+  readonly tag: string;
+  readonly epoch: Epoch;
+  /** What is read in the image's place. */
+  readonly reading: Image;
+}
+
+const takeEpoch = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promise<TakeResult> => {
+  const { options, image, source, target, pools, tag, epoch, reading } = job;
+  const { store } = target;
+  const judging = { source, epoch, image: reading, target, parent };
+  const { candidates, report } = await judge(judging, { ...options, pools });
   let draft: Draft | undefined;
   try {
-    const feed = imageFeed(image, clusterSize, parent && epoch.extents());
+    const feed = imageFeed(reading, store.geometry.clusterSize, candidates);
     draft = new Draft(options, feed, target, parent);
     const reports = await draft.run(pools);
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
-    image.checkSize();
+    reading.checkSize();
     if (options.signal?.aborted) throw abortFault(options.signal);
     // Loaded here, since before the run there is no time for it.
     const { randomUUID } = await import('node:crypto');
@@ -130,7 +174,7 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
       epoch: epoch.id,
       image: image.realPath,
     });
-    await epoch.commit();
+    await epoch.commit(uuid);
     await ending;
     const { counts } = draft;
     return {
@@ -141,6 +185,7 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
       parent: parent?.entry.tag ?? null,
       imageBytes: image.size,
       readBytes: counts.readBytes,
+      dirty: report,
       changedClusters: counts.stored + counts.twins + counts.zeroed,
       zeroedClusters: counts.zeroed,
       twinClusters: counts.twins,
@@ -148,13 +193,11 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
       storedBytes: counts.storedBytes,
       metadataBytes: counts.metadataBytes,
       storeBytes: store.file.size(),
-      elapsedMs: Math.round(performance.now() - began),
+      elapsedMs: Math.round(performance.now() - job.began),
       stages: reports,
     };
   } catch (error) {
     draft?.tidyUp();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
-  } finally {
-    await epoch.dispose();
   }
 };

@@ -196,7 +196,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
       asked.length === 0
         ? store.snapshots
         : [...new Set(asked.map((wanted) => usableSnapshot(store, wanted)))];
-    for (const { damage } of chosen) if (damage) throw damage;
+    for (const { damage } of chosen) if (damage) throw damage();
     // What the others share with those that have digests is held against these.
     const own = chosen.filter(({ record }) => record !== undefined);
     const foreign = chosen.filter(({ record }) => record === undefined);

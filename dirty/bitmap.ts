@@ -1,0 +1,68 @@
+// bitmap:FILE: one bit for each page of the image, the lowest bit of each byte first, as QEMU's and KVM's dirty
+// logs have it on a little-endian machine. Set: the page may have been written since the parent was taken.
+
+import fs from 'node:fs';
+import { bitmapBytes, bitmapExtents, hasBitsPast, PAGE_BYTES, parseSize } from '../disk/index.js';
+import type { SourceKind, SourceSpec } from './spec.js';
+import { type TrackerFile, trackerFileSource, unsuitable } from './tracker-file.js';
+
+/** Dirty logs come in whole words of 64 bits. */
+const WORD_BYTES = 8;
+
+const MIN_PAGE = 512;
+const MAX_PAGE = 2 ** 30;
+
+const pageOf = ({ name, values }: SourceSpec): number => {
+  const text = values.get('page');
+  if (text === undefined) return PAGE_BYTES;
+  const page = parseSize(text);
+  if (
+    page !== undefined &&
+    page >= MIN_PAGE &&
+    page <= MAX_PAGE &&
+    Number.isInteger(Math.log2(page))
+  )
+    return page;
+  throw unsuitable(name, `page=${text} is not a power of 2 from 512 to 1G`);
+};
+
+const readWhole = ({ path, fd, size }: TrackerFile, name: string): Buffer => {
+  const bits = Buffer.alloc(size);
+  let done = 0;
+  while (done < size) {
+    const got = fs.readSync(fd, bits, done, size - done, done);
+    if (got === 0) throw unsuitable(name, `${path} became shorter while it was read`);
+    done += got;
+  }
+  return bits;
+};
+
+export const bitmapKind: SourceKind = {
+  name: 'bitmap',
+  usage: 'bitmap:FILE[,page=4096][,since=UUID]',
+  argument: 'needed',
+  keys: ['page', 'since'],
+  open: (spec) => {
+    const page = pageOf(spec);
+    const { name } = spec;
+    return trackerFileSource({
+      spec,
+      certainty: 'exact',
+      read: (file, { size }) => {
+        const needed = bitmapBytes(size, page);
+        const inWords = Math.ceil(needed / WORD_BYTES) * WORD_BYTES;
+        if (file.size !== needed && file.size !== inWords) {
+          throw unsuitable(
+            name,
+            `${file.path} has ${file.size} bytes, but an image of ${size} bytes with pages of ${page} needs ${needed}`,
+          );
+        }
+        const bits = readWhole(file, name);
+        if (hasBitsPast(bits, Math.ceil(size / page))) {
+          throw unsuitable(name, `${file.path} has bits set past the end of the image`);
+        }
+        return [...bitmapExtents(bits, page, size)];
+      },
+    });
+  },
+};

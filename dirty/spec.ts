@@ -1,0 +1,52 @@
+// A dirty source as people write it: NAME[:ARGUMENT][,KEY=VALUE…], as in "bitmap:/run/vm/dirty,page=4096".
+
+import { fault } from '../disk/index.js';
+import type { DirtySource } from './source.js';
+
+/** What was written behind the name. */
+export interface SourceSpec {
+  readonly name: string;
+  readonly argument: string | undefined;
+  readonly values: ReadonlyMap<string, string>;
+}
+
+/** One kind of dirty source: its name, and how one is made of what is written. */
+export interface SourceKind {
+  readonly name: string;
+  /** As in help: "bitmap:FILE[,page=4096]". */
+  readonly usage: string;
+  readonly argument: 'needed' | 'optional' | 'none';
+  readonly keys: readonly string[];
+  open(spec: SourceSpec): DirtySource;
+}
+
+const refuse = (spec: string, problem: string, kinds: readonly SourceKind[]): never => {
+  throw fault('usage', {
+    problem: `The dirty source ${JSON.stringify(spec)} ${problem}.`,
+    advice: `Choose one of: ${kinds.map(({ usage }) => usage).join('; ')}.`,
+  });
+};
+
+/** Opens the source that `spec` names; a Fault says what is wrong with it. */
+export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySource => {
+  const [head = '', ...pairs] = spec.split(',');
+  const colon = head.indexOf(':');
+  const name = colon < 0 ? head : head.slice(0, colon);
+  const argument = colon < 0 ? undefined : head.slice(colon + 1);
+  const kind = kinds.find((each) => each.name === name);
+  if (!kind) return refuse(spec, 'is not known', kinds);
+  if (argument === '' || (argument === undefined && kind.argument === 'needed')) {
+    return refuse(spec, 'lacks what comes after the colon', kinds);
+  }
+  if (argument !== undefined && kind.argument === 'none') {
+    return refuse(spec, 'takes nothing after a colon', kinds);
+  }
+  const values = new Map<string, string>();
+  for (const pair of pairs) {
+    const [key = '', ...value] = pair.split('=');
+    if (!kind.keys.includes(key))
+      return refuse(spec, `has no option ${JSON.stringify(key)}`, kinds);
+    values.set(key, value.join('='));
+  }
+  return kind.open({ name, argument, values });
+};
