@@ -115,6 +115,17 @@ export const pageBuffer = (bytes: number): Buffer => {
 export const bootId = (): string =>
   fs.readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 
+/**
+ * Which file or device is open, whatever its path. Inode numbers are used again, so a file's birth counts too; device
+ * numbers are given anew at each boot.
+ */
+export const fileIdentity = (fd: number): string => {
+  const stat = fs.fstatSync(fd, { bigint: true });
+  return stat.isFile()
+    ? `file ${stat.dev}:${stat.ino}:${stat.birthtimeNs}`
+    : `device ${stat.rdev} of boot ${bootId()}`;
+};
+
 /** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */
 export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_END));
 

@@ -4,6 +4,7 @@
 //     dist/run/nvsnap.js     the command
 //     dist/run/index.js      the library
 //     dist/run/stage.js      the door for stages
+//     dist/run/examine.js    the examiner of dirty sources
 //     dist/run/worker.js     what pools start, and one file per stage beside it
 //
 // All of them lie side by side, as a module and what it finds by URL lie side by side in the sources.
@@ -35,6 +36,7 @@ const { metafile } = await build({
     nvsnap: 'cli/main.ts',
     index: 'snapshot/index.ts',
     stage: 'pipeline/index.ts',
+    examine: 'dirty/examine.ts',
     worker: 'pipeline/worker.ts',
     ...Object.fromEntries(stages.map((name) => [name, `stages/${name}.ts`])),
   },

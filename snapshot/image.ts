@@ -4,11 +4,11 @@ import fs from 'node:fs';
 import type { Frozen } from '../dirty/index.js';
 import {
   BLOCK_BYTES,
-  bootId,
   dataExtents,
   type Extent,
   errnoOf,
   fault,
+  fileIdentity,
   reasonOf,
   seekEnd,
 } from '../disk/index.js';
@@ -27,14 +27,6 @@ const isDense = (path: string, stat: fs.Stats): boolean =>
   stat.size > 0 &&
   stat.blocks * BLOCK_BYTES >= stat.size &&
   fs.statfsSync(path).type === TMPFS;
-
-/** Inode numbers are used again, device numbers are given anew at each boot. */
-const identityOf = (fd: number): string => {
-  const stat = fs.fstatSync(fd, { bigint: true });
-  return stat.isFile()
-    ? `file ${stat.dev}:${stat.ino}:${stat.birthtimeNs}`
-    : `device ${stat.rdev} of boot ${bootId()}`;
-};
 
 function* dataWithin(fd: number, within: Iterable<Extent>): Generator<Extent> {
   for (const extent of within) yield* dataExtents(fd, extent);
@@ -156,7 +148,7 @@ export const openImage = (path: string, size?: number): Image => {
     path,
     realPath: fs.realpathSync(path),
     fd,
-    identity: identityOf(fd),
+    identity: fileIdentity(fd),
     size: length,
     allocatedBytes: stat.isFile() ? Math.min(length, stat.blocks * BLOCK_BYTES) : length,
     seekable: true,
