@@ -1,72 +1,24 @@
 // The sources that read a tracker's file, under the examiner; and the examiner itself, which must find out a source
 // that lies.
 
-import fs from 'node:fs';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { examineSource, type SourceWorld } from '../../dirty/examine.js';
 import { type DirtySource, openSource } from '../../dirty/index.js';
-import { bitmapBytes, setBits } from '../../disk/index.js';
 import { tempDir } from '../tools/files.js';
+import { Tracker, type TrackerKind } from '../tools/tracker.js';
 
 const PAGE = 4096;
 
-/** A tracker that sees every write, and keeps what it has seen until a take has succeeded. */
-class Tracker {
-  readonly image: string;
-  readonly file: string;
-  readonly #bits: Buffer;
-
-  constructor(folder: string, size: number) {
-    this.image = join(folder, 'image');
-    this.file = join(folder, 'dirty');
-    fs.writeFileSync(this.image, Buffer.alloc(size, 'nvdimm '));
-    this.#bits = Buffer.alloc(bitmapBytes(size, PAGE));
-  }
-
-  write(offset: number, bytes: Uint8Array): void {
-    const fd = fs.openSync(this.image, 'r+');
-    fs.writeSync(fd, bytes, 0, bytes.length, offset);
-    fs.closeSync(fd);
-    setBits(this.#bits, PAGE, { start: offset, end: offset + bytes.length });
-  }
-
-  /** Writes the bits as a bitmap. */
-  saveBitmap(): void {
-    fs.writeFileSync(this.file, this.#bits);
-  }
-
-  /** Writes the bits as a sparse file with data where they are set. */
-  saveHoles(): void {
-    fs.rmSync(this.file, { force: true });
-    const fd = fs.openSync(this.file, 'w');
-    const { size } = fs.statSync(this.image);
-    const page = Buffer.alloc(PAGE);
-    fs.ftruncateSync(fd, size);
-    for (let at = 0; at < size; at += PAGE) {
-      const bit = at / PAGE;
-      if (((this.#bits[bit >>> 3] as number) & (1 << (bit & 7))) !== 0)
-        fs.writeSync(fd, page, 0, PAGE, at);
-    }
-    fs.ftruncateSync(fd, size);
-    fs.closeSync(fd);
-  }
-
-  clear(): void {
-    this.#bits.fill(0);
-  }
-}
-
 const worldOf =
-  (t: Test, kind: 'bitmap' | 'holes') =>
+  (t: Test, kind: TrackerKind) =>
   (size: number): SourceWorld => {
-    const tracker = new Tracker(tempDir(t), size);
-    const spec = `${kind}:${tracker.file}`;
+    const tracker = new Tracker(tempDir(t), kind, size);
+    const { spec } = tracker;
     return {
       image: tracker.image,
       source: openSource(spec),
       write: (offset, bytes) => tracker.write(offset, bytes),
-      beforeLine: () => (kind === 'bitmap' ? tracker.saveBitmap() : tracker.saveHoles()),
+      beforeLine: () => tracker.save(),
       afterCommit: () => tracker.clear(),
       reopen: () => openSource(spec),
     };
