@@ -13,7 +13,7 @@ import {
 } from '../qcow2/index.js';
 import { Draft, type DraftCounts, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
-import { usableSnapshot } from './names.js';
+import { usableSnapshots } from './names.js';
 import { giveDraftItsName } from './output.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -172,10 +172,7 @@ const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<Conver
 
 /** The snapshots asked for, oldest first. */
 const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => {
-  const wanted = new Set(asked.map((name) => usableSnapshot(store, name)));
-  const chosen =
-    asked.length === 0 ? store.snapshots : store.snapshots.filter((s) => wanted.has(s));
-  for (const { damage } of chosen) if (damage) throw damage();
+  const chosen = usableSnapshots(store, asked);
   if (chosen.length > 0) return chosen;
   throw fault('usage', {
     problem: `${store.path} holds no snapshot to convert.`,

@@ -52,6 +52,14 @@ export const usableSnapshot = (store: Store, wanted: string): Snapshot => {
   return snapshot;
 };
 
+/** The snapshots that are asked for, oldest first; all when none is. Refused when the record of one is damaged. */
+export const usableSnapshots = (store: Store, asked: readonly string[]): readonly Snapshot[] => {
+  const wanted = new Set(asked.map((name) => usableSnapshot(store, name)));
+  if (asked.length > 0) return store.snapshots.filter((snapshot) => wanted.has(snapshot));
+  for (const { damage } of store.snapshots) if (damage) throw damage();
+  return store.snapshots;
+};
+
 /** Finds the snapshot that `wanted` names, or says what there is. */
 export const findSnapshot = (store: Store, wanted: string): Snapshot => {
   const { snapshots, path } = store;

@@ -153,25 +153,34 @@ const move = async (job: Job): Promise<Moved> => {
   };
 };
 
+/** What is true of a restore before anything is read. */
+type Preface = Pick<RestoreResult, 'store' | 'id' | 'tag' | 'output' | 'imageBytes' | 'range'>;
+
+const prefaceOf = (
+  store: Store,
+  { entry, record }: Snapshot,
+  options: RestoreOptions,
+  window: Extent,
+): Preface => ({
+  store: options.store,
+  id: entry.id,
+  tag: entry.tag,
+  output: options.output,
+  imageBytes: imageSizeOf(store, { entry, record }),
+  range: { start: window.start, length: window.end - window.start },
+});
+
 /** Says what an update in place would change. */
 const foretell = async (
   store: Store,
   snapshot: Snapshot,
   options: RestoreOptions,
-  began: number,
-): Promise<RestoreResult> => {
-  const { differentBytes, ...found } = await compareIn(store, snapshot, {
+): Promise<Omit<RestoreResult, keyof Preface | 'elapsedMs'>> => {
+  const { differentBytes, stages } = await compareIn(store, snapshot, {
     ...options,
     image: options.output,
   });
-  const size = imageSizeOf(store, snapshot);
   return {
-    store: options.store,
-    id: snapshot.entry.id,
-    tag: snapshot.entry.tag,
-    output: options.output,
-    imageBytes: size,
-    range: { start: 0, length: size },
     dataBytes: differentBytes,
     changedBytes: differentBytes,
     dryRun: true,
@@ -179,18 +188,50 @@ const foretell = async (
     badBytes: 0,
     badRanges: [],
     badList: null,
-    elapsedMs: Math.round(performance.now() - began),
-    stages: found.stages,
+    stages,
   };
 };
 
 /** Writes the list of what is damaged; returns its path, null when nothing is. */
-const listDamage = ({ options, snapshot }: Job, ranges: Ranges): string | null => {
+const listDamage = (
+  { options, snapshot }: Pick<Job, 'options' | 'snapshot'>,
+  ranges: Ranges,
+): string | null => {
   if (ranges.count === 0) return null;
   if (options.output === STDOUT) return null;
   const path = `${options.output}.bad-ranges`;
   writeRanges(path, `snapshot ${snapshot.entry.tag} of ${options.store}, damaged`, ranges.kept);
   return path;
+};
+
+/** Restores what is wanted. */
+const restoreWindow = async (
+  job: Omit<Job, 'output' | 'bad'>,
+): Promise<Omit<RestoreResult, keyof Preface | 'elapsedMs'>> => {
+  const { options, store, snapshot, window } = job;
+  const output = openOutput({
+    path: options.output,
+    window,
+    imageBytes: imageSizeOf(store, snapshot),
+    force: options.force ?? false,
+    inPlace: options.inPlace ?? false,
+  });
+  const bad = options.skipDamaged ? new RangeBag() : undefined;
+  try {
+    const moved = await move({ ...job, output, bad });
+    const found = (bad ?? new RangeBag()).sorted(Number.POSITIVE_INFINITY);
+    output.finish();
+    return {
+      ...moved,
+      dryRun: false,
+      badBytes: found.bytes,
+      badRanges: found.kept,
+      badList: listDamage(job, found),
+    };
+  } catch (error) {
+    output.discard();
+    throw error;
+  }
 };
 
 const restoreFrom = async (
@@ -199,40 +240,12 @@ const restoreFrom = async (
   began: number,
 ): Promise<RestoreResult> => {
   const snapshot = usableSnapshot(store, options.snapshot);
-  if (options.dryRun) return foretell(store, snapshot, options, began);
-  const size = imageSizeOf(store, snapshot);
-  const window = windowOf(options.range, size);
-  const output = openOutput({
-    path: options.output,
-    window,
-    imageBytes: size,
-    force: options.force ?? false,
-    inPlace: options.inPlace ?? false,
-  });
-  const bad = options.skipDamaged ? new RangeBag() : undefined;
-  const job = { options, store, snapshot, window, output, bad };
-  try {
-    const moved = await move(job);
-    const found = (bad ?? new RangeBag()).sorted(Number.POSITIVE_INFINITY);
-    output.finish();
-    return {
-      store: options.store,
-      id: snapshot.entry.id,
-      tag: snapshot.entry.tag,
-      output: options.output,
-      imageBytes: size,
-      range: { start: window.start, length: window.end - window.start },
-      ...moved,
-      dryRun: false,
-      badBytes: found.bytes,
-      badRanges: found.kept,
-      badList: listDamage(job, found),
-      elapsedMs: Math.round(performance.now() - began),
-    };
-  } catch (error) {
-    output.discard();
-    throw error;
-  }
+  const window = windowOf(options.range, imageSizeOf(store, snapshot));
+  const done = options.dryRun
+    ? await foretell(store, snapshot, options)
+    : await restoreWindow({ options, store, snapshot, window });
+  const elapsedMs = Math.round(performance.now() - began);
+  return { ...prefaceOf(store, snapshot, options, window), ...done, elapsedMs };
 };
 
 /** Restores a snapshot. Rejects with a Fault, and then leaves no half-written new file behind. */

@@ -9,7 +9,7 @@ import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/
 import type { Snapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { Casualties, type Damage } from './casualties.js';
-import { usableSnapshot } from './names.js';
+import { usableSnapshots } from './names.js';
 import {
   batchBytesFor,
   checkThreadNames,
@@ -191,12 +191,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
   checkSample(options.sample);
   checkBudget(options.timeBudget);
   return withStore(options.store, async (store) => {
-    const asked = options.snapshots ?? [];
-    const chosen =
-      asked.length === 0
-        ? store.snapshots
-        : [...new Set(asked.map((wanted) => usableSnapshot(store, wanted)))];
-    for (const { damage } of chosen) if (damage) throw damage();
+    const chosen = usableSnapshots(store, options.snapshots ?? []);
     // What the others share with those that have digests is held against these.
     const own = chosen.filter(({ record }) => record !== undefined);
     const foreign = chosen.filter(({ record }) => record === undefined);
