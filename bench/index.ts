@@ -13,6 +13,7 @@ import { next, scan } from './next.js';
 import { type BenchOptions, CASES, type CaseName, parseOptions, USAGE } from './options.js';
 import { findPeers } from './peers.js';
 import { restore } from './restore.js';
+import { scale, sparse } from './scale.js';
 import { Scratch } from './scratch.js';
 import { describe, type Report } from './table.js';
 
@@ -27,18 +28,20 @@ const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
   scan,
   update,
   diff,
+  scale,
+  sparse,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */
 const FILES_OF_SMALL = 4;
 const FILES_OF_BIG = 2;
 /** And where big images are restored too. */
-const FILES_OF_COPIES = 4;
+const FILES_OF_COPIES = 5;
 
 /** Refuses before the work what would end in the middle of it. */
 const checkSpace = ({ size, big, dir, only }: BenchOptions): void => {
   const bigToo = only.has('none') || only.has('scan');
-  const copies = only.has('update') || only.has('diff');
+  const copies = ['update', 'diff', 'scale', 'sparse'].some((name) => only.has(name as CaseName));
   const ofBig = copies ? FILES_OF_COPIES : bigToo ? FILES_OF_BIG : 0;
   const needed = Math.max(size * FILES_OF_SMALL, big * ofBig);
   const free = freeBytes(dir);

@@ -13,13 +13,15 @@ export const CASES = [
   'scan',
   'update',
   'diff',
+  'scale',
+  'sparse',
 ] as const;
 export type CaseName = (typeof CASES)[number];
 
 export interface BenchOptions {
   /** Bytes of the image for first, restore, verify and next. */
   readonly size: number;
-  /** Bytes of the image for none, scan, update and diff. */
+  /** Bytes of the image for none, scan, update and diff; of the data in those of scale and sparse. */
   readonly big: number;
   readonly dir: string;
   readonly runs: number;
@@ -31,7 +33,7 @@ export interface BenchOptions {
 export const USAGE = `Usage: npm run bench -- [options]
 
   --size SIZE    image for first, restore, verify and next (default: 1G)
-  --big SIZE     image for none, scan, update and diff (default: 8G)
+  --big SIZE     image for all others; data in scale and sparse (default: 8G)
   --dir DIR      where everything is made (default: ${tmpdir()}); on /dev/shm syncs cost nothing
   --runs N       rounds (default: 3)
   --only CASES   some of ${CASES.join(',')}

@@ -16,6 +16,29 @@ import type { Table } from './table.js';
 import { type TableSink, TreeWriter } from './tree.js';
 import { highOf, kindOf, lowOf, offsetOf } from './words.js';
 
+const DIGEST_WORDS = DIGEST_BYTES / 4;
+
+/** Digests in words of 32 bits, to be looked at four bytes at a time. */
+const wordsOf = (digests: Uint8Array): Uint32Array => {
+  const { buffer, byteOffset, length } = digests.byteOffset % 4 === 0 ? digests : digests.slice();
+  return new Uint32Array(buffer, byteOffset, length / 4);
+};
+
+/** True when digest `i` is not that of zeros. */
+const isData = (words: Uint32Array, i: number): boolean => {
+  const at = i * DIGEST_WORDS;
+  const [a, b] = [words[at] as number, words[at + 1] as number];
+  return (a | b | (words[at + 2] as number) | (words[at + 3] as number)) !== 0;
+};
+
+/** The end of the run, of zeros or of data, that digest `i` is in; `end` if there is none before. */
+const endOfRun = (words: Uint32Array, i: number, end: number): number => {
+  const data = isData(words, i);
+  let next = i + 1;
+  while (next < end && isData(words, next) === data) next += 1;
+  return next;
+};
+
 /** Reads and checks the digests of one snapshot. */
 export class DigestReader {
   readonly #store: Store;
@@ -92,22 +115,26 @@ export class DigestReader {
   /** Runs [from, to) of guest clusters in [first, end) that do not read as zeros, in order. */
   *dataRuns(first: number, end: number): Generator<readonly [from: number, to: number]> {
     const { perCluster, table } = this.layout;
+    const last = Math.min(end, table * perCluster);
     let from = -1;
-    for (let c = first; c < end; c += 1) {
-      const cluster = Math.floor(c / perCluster);
-      if (cluster >= table) break;
-      if (isZeroDigest(this.index, cluster * DIGEST_BYTES)) {
-        if (from >= 0) yield [from, c];
-        from = -1;
-        c = (cluster + 1) * perCluster - 1;
-        continue;
+    for (let at = first; at < last; ) {
+      const cluster = Math.floor(at / perCluster);
+      const start = cluster * perCluster;
+      const stop = Math.min(last, start + perCluster);
+      const isZero = isZeroDigest(this.index, cluster * DIGEST_BYTES);
+      const words = isZero ? undefined : wordsOf(this.tableCluster(cluster));
+      while (at < stop) {
+        const next = words ? endOfRun(words, at - start, stop - start) + start : stop;
+        const hasData = words !== undefined && isData(words, at - start);
+        if (hasData && from < 0) from = at;
+        if (!hasData && from >= 0) {
+          yield [from, at];
+          from = -1;
+        }
+        at = next;
       }
-      const zero = isZeroDigest(this.tableCluster(cluster), (c % perCluster) * DIGEST_BYTES);
-      if (zero && from >= 0) yield [from, c];
-      if (zero) from = -1;
-      else if (from < 0) from = c;
     }
-    if (from >= 0) yield [from, Math.min(end, table * perCluster)];
+    if (from >= 0) yield [from, last];
   }
 
   /** Copies the digests of guest clusters [first, first + count) into `into`; zeros past the end. */
@@ -131,10 +158,9 @@ export class DigestReader {
 
 /** How many of these digests are not of zeros. */
 const countDigests = (digests: Uint8Array): number => {
+  const words = wordsOf(digests);
   let count = 0;
-  for (let at = 0; at < digests.length; at += DIGEST_BYTES) {
-    if (!isZeroDigest(digests, at)) count += 1;
-  }
+  for (let i = 0; i < words.length / DIGEST_WORDS; i += 1) if (isData(words, i)) count += 1;
   return count;
 };
 

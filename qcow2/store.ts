@@ -60,6 +60,8 @@ export class Store {
   /** Bytes of the snapshot table. */
   readonly snapshotTableBytes: number;
   readonly #l1s = new Map<string, Table>();
+  /** For `peekL2`. */
+  #scratch: Buffer | undefined;
   /** Length of the file when it was opened: nothing that its tables lead to was added later. */
   readonly #fileBytes: number;
 
@@ -209,15 +211,22 @@ export class Store {
 
   /** Reads exactly `length` bytes; short only when the file ends inside its last cluster. */
   #readMeta(offset: number, length: number, what: string): Buffer {
+    const raw = Buffer.alloc(length);
+    this.#readInto(raw, offset, what);
+    return raw;
+  }
+
+  /** Fills `raw`; of the file's last cluster a part may be missing, and reads as zeros. */
+  #readInto(raw: Buffer, offset: number, what: string): void {
+    const { length } = raw;
     if (!Number.isSafeInteger(offset + length)) {
       this.#damaged(`${what} at ${offset} lies outside the file`);
     }
-    const raw = Buffer.alloc(length);
     const got = this.file.read(raw, offset);
     if (got < length && offset + got + this.geometry.clusterSize <= offset + length) {
       this.#damaged(`${what} at ${offset} lies outside the file`);
     }
-    return raw;
+    raw.fill(0, got);
   }
 
   #readSnapshots(): SnapshotTable {
@@ -262,11 +271,25 @@ export class Store {
     return Table.decode(this.#readMeta(offset, entries * 8, 'the L1 table'));
   }
 
+  #checkL2(offset: HostOffset): void {
+    if (this.geometry.isAligned(offset)) return;
+    this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
+  }
+
+  /**
+   * The words of the L2 table at a host byte offset, in memory that the next call overwrites: for whoever goes through
+   * all tables of a large disk.
+   */
+  peekL2(offset: HostOffset): Table {
+    this.#checkL2(offset);
+    this.#scratch ??= Buffer.alloc(this.geometry.clusterSize);
+    this.#readInto(this.#scratch, offset, 'the L2 table');
+    return Table.over(this.#scratch);
+  }
+
   /** Reads the L2 table at a host byte offset. */
   l2(offset: HostOffset): L2Table {
-    if (!this.geometry.isAligned(offset)) {
-      this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
-    }
+    this.#checkL2(offset);
     const raw = this.readCluster(offset, 'the L2 table');
     return this.geometry.extendedL2 ? L2Table.decodeExtended(raw) : L2Table.decode(raw);
   }

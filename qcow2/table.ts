@@ -23,6 +23,12 @@ export class Table {
     return new Table(Table.halvesOf(raw));
   }
 
+  /** Takes on-disk words over: `raw`, whose length is a multiple of 8, is the table's from now on. */
+  static over(raw: Buffer): Table {
+    raw.swap64();
+    return new Table(new Uint32Array(raw.buffer, raw.byteOffset, raw.length / 4));
+  }
+
   /** On-disk words as halves in memory. */
   protected static halvesOf(raw: Uint8Array): Uint32Array {
     const copy = Buffer.from(new ArrayBuffer(raw.length));
@@ -67,9 +73,20 @@ export class Table {
     return (this.lo(index) | this.hi(index)) === 0;
   }
 
+  /** Makes words [first, end) 0; false when they were already. */
+  clear(first: number, end: number): boolean {
+    for (let i = first * 2; i < end * 2; i += 1) {
+      if (this.#halves[i] === 0) continue;
+      this.#halves.fill(0, i, end * 2);
+      return true;
+    }
+    return false;
+  }
+
   /** True when every word is 0. */
   isEmpty(): boolean {
-    return this.#halves.every((half) => half === 0);
+    for (const half of this.#halves) if (half !== 0) return false;
+    return true;
   }
 
   /** A copy with `entries` words: cut, or extended with zeros. */

@@ -242,7 +242,7 @@ export class Transaction implements TableSink {
     for (let i = 0; i < l1.length; i += 1) {
       const offset = offsetOf(l1.hi(i), l1.lo(i));
       if (offset === 0) continue;
-      const table = this.#store.l2(offset);
+      const table = this.#store.peekL2(offset);
       const fresh = clearCopied(table) ? this.writeCluster(table.encode()) : offset;
       l1.set(i, highOf(fresh), lowOf(fresh));
     }
@@ -290,7 +290,7 @@ export class Transaction implements TableSink {
   #bumpL2(offset: HostOffset, delta: number): void {
     const { geometry } = this.#store;
     this.refcounts.bump(geometry.hostCluster(offset), delta);
-    const table = this.#store.l2(offset);
+    const table = this.#store.peekL2(offset);
     const { length: entries } = table;
     for (let i = 0; i < entries; i += 1) {
       const hi = table.hi(i);

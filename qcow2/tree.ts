@@ -80,7 +80,10 @@ export class TreeWriter {
       const stop = Math.min(to, tableStart + l2Entries);
       if (!this.#isAbsent(index)) {
         if (at === tableStart && stop === tableStart + l2Entries) this.#drop(index);
-        else for (let c = at; c < stop; c += 1) this.set(c, 0, 0);
+        else {
+          const open = this.#tableFor(index);
+          if (open.table.clear(at - tableStart, stop - tableStart)) open.changed = true;
+        }
       }
       at = stop;
     }
