@@ -46,3 +46,5 @@ export const act = (load: () => Promise<{ default: Action }>) =>
 /** The codecs and digests that a new store may have. */
 export const CODECS = ['zstd', 'zlib', 'lz4', 'none'] as const;
 export const DIGESTS = ['xxh3-128', 'blake3'] as const;
+/** Where a dependent take looks for what is stored already. */
+export const DEDUPS = ['parent', 'store'] as const;

@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { SOURCE_USAGES } from '../snapshot/index.js';
-import { act, CODECS, common, DIGESTS } from './command.js';
+import { act, CODECS, common, DEDUPS, DIGESTS } from './command.js';
 import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
 
 const collect = (word: string, before: readonly string[] = []): string[] => [...before, word];
@@ -36,6 +36,12 @@ const addTake = (program: Command): void => {
     .option('--level <n>', "the codec's level (zstd: 1)", parseNumber('--level'))
     .addOption(
       new Option('--digest <algorithm>', 'for a new store (default: xxh3-128)').choices(DIGESTS),
+    )
+    .addOption(
+      new Option(
+        '--dedup <where>',
+        'look for stored content at the same offset of the parent, or anywhere in it (default: parent)',
+      ).choices(DEDUPS),
     )
     .option('--size <size>', 'size of an image from standard input', parseSizeOption('--size'))
     .option('--dirty <source>', 'what says which parts may have changed (default: scan)')

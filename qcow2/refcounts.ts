@@ -13,12 +13,6 @@ import { highOf, lowOf, offsetOf } from './words.js';
 export const REFCOUNT_ORDER = 5;
 const REFCOUNT_BYTES = 4;
 
-/**
- * A take raises a refcount at most by what its cluster's packed neighbours already count, so half
- * of the range is always enough headroom for one more.
- */
-export const MAX_REFCOUNT_BEFORE_TAKE = 2 ** 31;
-
 /** A run of adjacent host clusters. */
 export interface Run {
   readonly first: number;
@@ -26,6 +20,17 @@ export interface Run {
 }
 
 const MAX_REFCOUNT = 0xffff_ffff;
+
+/** A new snapshot is reached by its own L1 table and, while it is the newest, by the active one. */
+const ROOTS_OF_A_TAKE = 2;
+
+/**
+ * True when no refcount can overflow in a take of `clusters` guest clusters, where `max` is the largest so far: at
+ * worst every one of them refers to the host cluster that has it, once per root. A payload is shorter than a cluster, so
+ * it touches no host cluster twice.
+ */
+export const hasHeadroom = (max: number, clusters: number): boolean =>
+  max + ROOTS_OF_A_TAKE * clusters <= MAX_REFCOUNT;
 
 /** The 64-bit word at `at`; anything past 32 bits is as good as the largest. */
 const saturated64 = (raw: Buffer, at: number): number =>
@@ -156,10 +161,13 @@ export class Refcounts {
     }
   }
 
-  /** Adds to a cluster's refcount; a count below zero or over 32 bits means damage, not a choice. */
+  /** Adds to a cluster's refcount; a count below zero means damage, not a choice. */
   bump(cluster: number, delta: number): void {
     const count = this.get(cluster) + delta;
-    if (count < 0 || count > 0xffff_ffff || cluster >= this.#end) {
+    if (count > MAX_REFCOUNT) {
+      throw fault('store-full', { path: this.#path, limit: 'a refcount would exceed 32 bits' });
+    }
+    if (count < 0 || cluster >= this.#end) {
       throw fault('store-damaged', {
         path: this.#path,
         problem: `the refcount of cluster ${cluster} does not match the tables`,

@@ -16,7 +16,7 @@ import {
 } from './header.js';
 import { Placer } from './placer.js';
 import { encodeRecord } from './record.js';
-import { MAX_REFCOUNT_BEFORE_TAKE, REFCOUNT_ORDER, Refcounts } from './refcounts.js';
+import { hasHeadroom, REFCOUNT_ORDER, Refcounts } from './refcounts.js';
 import { encodeSnapshots, type SnapshotEntry } from './snapshots.js';
 import type { Snapshot, Store } from './store.js';
 import { Table } from './table.js';
@@ -57,14 +57,14 @@ export class Transaction implements TableSink {
     return new Transaction(store, Refcounts.load(store));
   }
 
-  /** Refuses a take that could overflow a limit, before the first byte is written. */
-  checkHeadroom(): void {
+  /** Refuses a take of `clusters` guest clusters that could overflow a limit, before the first byte is written. */
+  checkHeadroom(clusters: number): void {
     const { path } = this.#store;
     this.#checkTables(this.#store.snapshots);
     if (this.#store.snapshots.length >= MAX_SNAPSHOTS) {
       throw fault('store-full', { path, limit: `it holds ${MAX_SNAPSHOTS} already` });
     }
-    if (this.refcounts.max() > MAX_REFCOUNT_BEFORE_TAKE) {
+    if (!hasHeadroom(this.refcounts.max(), clusters)) {
       throw fault('store-full', { path, limit: 'the refcount of a shared cluster is near 2^32' });
     }
   }

@@ -8,7 +8,14 @@ import {
   openDigester,
   roundUp,
 } from '../disk/index.js';
-import { type Batch, Kind, type Pools, run, type StageReport } from '../pipeline/index.js';
+import {
+  abortFault,
+  type Batch,
+  Kind,
+  type Pools,
+  run,
+  type StageReport,
+} from '../pipeline/index.js';
 import {
   type Built,
   NEW_SNAPSHOT_ICOUNT,
@@ -21,12 +28,14 @@ import {
   type Store,
   Transaction,
 } from '../qcow2/index.js';
+import { Contents } from './contents.js';
 import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
-import { batchBytesFor, planSlabs } from './plan.js';
+import { batchBytesFor, halfOf, memoryOf, planSlabs } from './plan.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
+import { Twins } from './twins.js';
 import { TOOL } from './version.js';
 
 /** Who a new snapshot is. */
@@ -47,8 +56,17 @@ export interface Identity {
   readonly image: string;
 }
 
+/**
+ * Where a dependent snapshot looks for content that it need not store: at the same offset of its parent, or anywhere in
+ * the parent and in itself. A complete one always looks anywhere in itself.
+ */
+export const DEDUPS = ['parent', 'store'] as const;
+export type Dedup = (typeof DEDUPS)[number];
+
 /** How a draft is made. */
 export interface DraftOptions extends RunOptions {
+  /** Default: parent. */
+  readonly dedup?: Dedup | undefined;
   /** The codec's own level. */
   readonly level?: number | undefined;
 }
@@ -90,7 +108,7 @@ export class Draft {
     this.#target = target;
     this.#parent = parent;
     this.#transaction = Transaction.begin(store);
-    this.#transaction.checkHeadroom();
+    this.#transaction.checkHeadroom(store.geometry.clusters(imageSize));
     const diskSize = Math.max(
       roundUp(imageSize, SECTOR_BYTES),
       ...store.snapshots.map(({ entry }) => entry.diskSize ?? 0),
@@ -111,18 +129,21 @@ export class Draft {
   /** Runs the pipeline, source to sink, in threads of these pools. */
   async run(pools: Pools): Promise<readonly StageReport[]> {
     const { image, imageSize, mostlySame, bytes, verb } = this.#feed;
-    const { memory, level, threads, events, signal } = this.#options;
+    const { level, threads, events, signal } = this.#options;
     const { clusterSize } = this.#store.geometry;
     const { codec } = this.#target.facts;
+    const contents = await this.#parentContents();
+    const memory = memoryOf(this.#options.memory) - (contents?.bytes ?? 0);
     const batchBytes = batchBytesFor(clusterSize, imageSize, memory, mostlySame);
     const batches = Math.ceil(imageSize / batchBytes);
     this.#counts.readBytes = bytes;
     const steps = takeLine({
       image,
-      imageSize,
       target: this.#target,
       mostlySame,
       dependent: this.#parent !== undefined,
+      twins: this.#twins(),
+      contents,
       codec,
       seekable: image?.seekable ?? true,
       placer: this.#transaction.placer,
@@ -148,6 +169,33 @@ export class Draft {
     });
     this.#clearGaps(Number.POSITIVE_INFINITY);
     return reports;
+  }
+
+  /** What a complete snapshot always looks for, a dependent one only when asked. */
+  #twins(): Twins | undefined {
+    if (this.#parent && this.#options.dedup !== 'store') return undefined;
+    const { geometry } = this.#store;
+    return new Twins(geometry.clusters(this.#feed.imageSize), geometry.clusterSize);
+  }
+
+  /** The parent's clusters by content, where that was asked for and fits in half of the memory. */
+  async #parentContents(): Promise<Contents | undefined> {
+    const { dedup, events, memory, signal } = this.#options;
+    const parent = this.#parent;
+    if (!parent || dedup !== 'store') return undefined;
+    const { digest, seed } = this.#target.facts;
+    const from = {
+      store: this.#store,
+      parent,
+      digester: openDigester(digest, seed),
+      counts: this.#transaction.refcounts,
+    };
+    const found = await Contents.of(from, halfOf(memory), () => {
+      if (signal?.aborted) throw abortFault(signal);
+    });
+    if (typeof found !== 'string') return found;
+    events?.emit('notice', found);
+    return undefined;
   }
 
   /** record: enters a written batch in the new snapshot's tables. */

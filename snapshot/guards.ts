@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import { Fault, fault } from '../disk/index.js';
 import { type CodecName, offsetOf, type Snapshot, type Store, type Table } from '../qcow2/index.js';
 import { LEVELS } from '../stages/index.js';
+import { DEDUPS, type Dedup } from './draft.js';
 import { LATEST, NONE, usableSnapshot } from './names.js';
 
 /**
@@ -56,4 +57,13 @@ export const refuseSameFile = (image: string, store: string): void => {
   } catch (error) {
     if (error instanceof Fault) throw error;
   }
+};
+
+/** Callers of the library may not be typed. */
+export const checkDedup = (dedup: Dedup | undefined): void => {
+  if (dedup === undefined || DEDUPS.includes(dedup)) return;
+  throw fault('usage', {
+    problem: `The dedup ${JSON.stringify(dedup)} is not known.`,
+    advice: `Choose ${DEDUPS.join(' or ')}.`,
+  });
 };

@@ -37,6 +37,7 @@ export {
   convert,
 } from './convert.js';
 export { type DiffOptions, type DiffResult, diff } from './diff.js';
+export type { Dedup } from './draft.js';
 export { type ExportOptions, type ExportResult, exportSnapshot } from './export.js';
 export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';

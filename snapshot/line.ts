@@ -3,11 +3,12 @@
 import type { Pools, Step } from '../pipeline/index.js';
 import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import type { Contents } from './contents.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
 import { isLarge, planCrews, type Threads } from './plan.js';
 import { digestOptionsOf, type WritableStore } from './store.js';
-import { Twins } from './twins.js';
+import type { Twins } from './twins.js';
 
 /** What decides how many threads each stage gets. */
 export interface TakeWork {
@@ -55,10 +56,12 @@ export const startTake = (pools: Pools, work: TakeWork): void => {
 export interface TakeLine extends TakeWork {
   /** The image that scan reads; undefined when batches come with their bytes. */
   readonly image: Image | undefined;
-  /** Size of the image in bytes. */
-  readonly imageSize: number;
   /** Whether there is a parent to compare with. */
   readonly dependent: boolean;
+  /** To find clusters of equal content within the image; undefined where nobody asked for it. */
+  readonly twins: Twins | undefined;
+  /** To find them anywhere in the parent. */
+  readonly contents: Contents | undefined;
   readonly target: WritableStore;
   readonly placer: Placer;
   readonly level: number | undefined;
@@ -71,16 +74,14 @@ const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): Step => {
 };
 
 export const takeLine = (line: TakeLine): Step[] => {
-  const { image, imageSize, dependent, codec, placer } = line;
+  const { image, twins, contents, codec, placer } = line;
   const { store, facts } = line.target;
   const crews = crewsFor(line);
-  // A dependent take finds its duplicates in the parent; a complete one can only look at itself.
-  const twins = dependent ? undefined : new Twins(store.geometry.clusters(imageSize));
   return [
     ...(image ? [scanStep(image, line, crews.scan)] : []),
     stages.dedup(digestOptionsOf(facts), crews.dedup),
     stages.pad(crews.pad),
-    ...(twins ? [twinStep(twins)] : []),
+    ...(twins ? [twinStep(twins, contents)] : []),
     ...(codec === 'none' ? [] : [stages.compress({ codec, level: line.level }, crews.compress)]),
     placeStep(placer, twins),
     stages.write(store.file.spec, crews.write),

@@ -1,19 +1,34 @@
-// The two steps of a take that need no thread: twin recognises clusters whose content was met before
-// in the same image, place gives everything else its place in the store. Both run on the main thread,
-// in image order, which is what makes them simple.
+// The two steps of a take that need no thread: twin recognises clusters whose content was met before in
+// the same image, or lies elsewhere in the parent; place gives everything else its place in the store. Both
+// run on the main thread, in image order, which is what makes them simple.
 
 import { DIGEST_BYTES } from '../disk/index.js';
 import { type Batch, Kind, type MainStep } from '../pipeline/index.js';
 import type { Placer } from '../qcow2/index.js';
+import type { Contents } from './contents.js';
 import type { Twins } from './twins.js';
 
-/** twin, before compress: what has a twin is not compressed again. */
-export const twinStep = (twins: Twins): MainStep => ({
+/** True when the cluster with the digest at `digests[at]` has a place already, or will have one. */
+const isTwin = (
+  digests: Buffer,
+  at: number,
+  twins: Twins,
+  contents: Contents | undefined,
+): boolean => {
+  const role = twins.announce(digests, at);
+  if (role !== 'first') return role === 'twin';
+  const found = contents?.find(digests, at);
+  if (found) twins.placed(digests, at, found);
+  return found !== undefined;
+};
+
+/** twin, before compress: what has a twin is not compressed again. `contents`: the parent's, to look there too. */
+export const twinStep = (twins: Twins, contents: Contents | undefined): MainStep => ({
   name: 'twin',
   main: (batch) => {
     for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
       if (batch.kinds[i] !== Kind.plain) continue;
-      if (twins.announce(batch.digests, i * DIGEST_BYTES)) batch.kinds[i] = Kind.twin;
+      if (isTwin(batch.digests, i * DIGEST_BYTES, twins, contents)) batch.kinds[i] = Kind.twin;
     }
   },
 });
@@ -42,7 +57,7 @@ const placeTwins = (batch: Batch, twins: Twins): void => {
     const kind = batch.kinds[i];
     if (kind === Kind.plain || kind === Kind.packed) {
       const length = kind === Kind.packed ? (batch.lengths[i] as number) : 0;
-      twins.placed(batch.digests, at, batch.places[i] as number, length);
+      twins.placed(batch.digests, at, { place: batch.places[i] as number, length });
     } else if (kind === Kind.twin) {
       const { place, length } = twins.where(batch.digests, at);
       batch.places[i] = place;

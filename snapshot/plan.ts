@@ -34,8 +34,11 @@ const MIN_SLABS = 4;
 /** What all slabs together may take unless --memory says otherwise. */
 const DEFAULT_MEMORY = 192 * MiB;
 
+/** What was asked for, or the default; in bytes. */
+export const memoryOf = (memory = DEFAULT_MEMORY): number => memory;
+
 /** What each of two lines that run at once may take of `memory`. */
-export const halfOf = (memory = DEFAULT_MEMORY): number => Math.floor(memory / 2);
+export const halfOf = (memory?: number): number => Math.floor(memoryOf(memory) / 2);
 
 /** Threads for one stage: what was asked for it, or `usual` capped by the machine and the work. */
 const threadsFor = (

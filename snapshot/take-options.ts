@@ -5,6 +5,7 @@ import type { DigestAlgorithm } from '../disk/index.js';
 import type { StageReport } from '../pipeline/index.js';
 import type { CodecName } from '../qcow2/index.js';
 import type { AuditOptions, DirtyReport } from './candidates.js';
+import type { Dedup } from './draft.js';
 import type { RunOptions } from './run-options.js';
 
 export interface TakeOptions extends RunOptions, AuditOptions {
@@ -29,6 +30,11 @@ export interface TakeOptions extends RunOptions, AuditOptions {
    * "bitmap:/run/vm/dirty". Default: "scan", everything may have.
    */
   readonly dirty?: DirtySource | string | undefined;
+  /**
+   * Where a dependent snapshot looks for content that is stored already: at the same offset of the parent ("parent",
+   * default), or anywhere in the parent and in the image ("store").
+   */
+  readonly dedup?: Dedup | undefined;
   /** Take even when nothing in the image looks like the parent's. */
   readonly otherImage?: boolean | undefined;
   /** A file that records every write and sync of the store, for tests and audits. */
@@ -51,7 +57,7 @@ export interface TakeResult {
   readonly changedClusters: number;
   /** Clusters that became zero. */
   readonly zeroedClusters: number;
-  /** Clusters that refer to an earlier cluster of the same image with the same content. */
+  /** Clusters that refer to one with the same content: an earlier one of the image, or elsewhere in the parent. */
   readonly twinClusters: number;
   readonly storedClusters: number;
   /** Bytes of the stored clusters and payloads. */

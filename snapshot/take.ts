@@ -11,7 +11,7 @@ import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { beginEpoch, checkAudit, judge } from './candidates.js';
 import { Draft } from './draft.js';
 import { imageFeed } from './feed.js';
-import { checkActive, checkLevel, chooseParent, refuseSameFile } from './guards.js';
+import { checkActive, checkDedup, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { frozenImage, type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
 import { checkLineage } from './lineage.js';
@@ -37,6 +37,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   refuseSameFile(options.image, options.store);
   if (options.tag !== undefined) checkTag(undefined, options.tag);
   checkAsked(options);
+  checkDedup(options.dedup);
   checkAudit(options);
   const source = sourceOf(options);
   const image = openImage(options.image, options.size);

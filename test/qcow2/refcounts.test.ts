@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { decodeBlock, Refcounts } from '../../qcow2/refcounts.js';
+import { decodeBlock, hasHeadroom, Refcounts } from '../../qcow2/refcounts.js';
 import { Store } from '../../qcow2/store.js';
 import { tempDir } from '../tools/files.js';
 import { qemuImg } from '../tools/qemu.js';
@@ -77,3 +77,27 @@ for (const order of ORDERS) {
     t.equal(refcounts.get(refcounts.end), 0);
   });
 }
+
+t.test('headroom is twice the clusters of an image, since two tables lead to each', (t) => {
+  const most = 2 ** 32 - 1;
+  t.ok(hasHeadroom(1, (most - 1) / 2));
+  t.notOk(hasHeadroom(2, (most - 1) / 2));
+  t.ok(hasHeadroom(2 ** 31, 2 ** 28), '1 TiB of one 4-KiB page');
+  t.ok(hasHeadroom(most, 0));
+  t.notOk(hasHeadroom(most, 1));
+  t.end();
+});
+
+t.test('a refcount past 32 bits is refused, not wrapped', (t) => {
+  const path = join(tempDir(t), 'x.qcow2');
+  t.equal(qemuImg(['create', '-q', '-f', 'qcow2', '-o', 'refcount_bits=32', path, '8M']).status, 0);
+  const store = Store.open(path, 'r');
+  t.teardown(() => store.file.close());
+  const refcounts = Refcounts.load(store);
+  refcounts.bump(0, 2 ** 32 - 2);
+  t.equal(refcounts.get(0), 2 ** 32 - 1);
+  t.throws(() => refcounts.bump(0, 1), { code: 'store-full' });
+  t.throws(() => refcounts.bump(1, -2), { code: 'store-damaged' });
+  t.equal(refcounts.get(0), 2 ** 32 - 1);
+  t.end();
+});
