@@ -17,6 +17,7 @@ import { scale, sparse } from './scale.js';
 import { Scratch } from './scratch.js';
 import { describe, type Report } from './table.js';
 
+export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './evolving.js';
 export { changeImage, type ImageFacts, type ImageOptions, makeImage } from './image.js';
 
 const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {

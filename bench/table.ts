@@ -18,7 +18,7 @@ export interface Report {
 }
 
 /** Rows of words as columns; the first is aligned left, the others right. */
-const columns = (rows: readonly (readonly string[])[]): string[] => {
+export const columns = (rows: readonly (readonly string[])[]): string[] => {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
   return rows.map((row) =>
     row
