@@ -3,16 +3,10 @@
 //
 // Of each of the parent's clusters with data two words are kept, in typed arrays with open addressing: a part of its
 // digest, and its number. They only suggest a cluster; its whole digest, read again from the parent's digest table,
-// decides. So an entry takes 8 bytes, not 28, and only what has moved costs reading.
+// decides. So an entry takes 8 bytes, not 32, and only what has moved costs reading.
 
 import { setImmediate } from 'node:timers/promises';
-import {
-  DIGEST_BYTES,
-  type Digester,
-  formatSize,
-  isZeroDigest,
-  sameDigest,
-} from '../disk/index.js';
+import { DIGEST_BYTES, type Digester, isZeroDigest, sameDigest } from '../disk/index.js';
 import {
   DigestReader,
   decodePacked,
@@ -64,25 +58,17 @@ export class Contents {
     this.#clusters = new Uint32Array(this.#slots);
   }
 
-  /**
-   * Enters all of the parent's clusters. When that needs more than `memory` bytes, resolves to the sentence that
-   * says so.
-   */
+  /** Enters all of the parent's clusters. Resolves to the bytes that needs when they are more than `memory`. */
   static async of(
     from: { store: Store; parent: OwnSnapshot; digester: Digester; counts: Counts },
     memory: number,
     checkStop: () => void,
-  ): Promise<Contents | string> {
+  ): Promise<Contents | number> {
     const { store, parent, counts } = from;
     // A reader of its own: the one that feeds the batches goes forwards, this one to and fro.
     const digests = new DigestReader(store, parent, from.digester);
     const needed = slotsFor(digests) * SLOT_BYTES;
-    if (needed > memory) {
-      return (
-        `Data that moved to another place are stored again: to look for them in ${parent.entry.tag} takes ` +
-        `${formatSize(needed)}, more than half of the memory allowed; a larger --memory helps.`
-      );
-    }
+    if (needed > memory) return needed;
     const contents = new Contents(store, parent, digests, counts);
     await contents.#fill(checkStop);
     return contents;

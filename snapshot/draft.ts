@@ -2,6 +2,7 @@
 
 import {
   DIGEST_BYTES,
+  formatSize,
   type GuestCluster,
   guestCluster,
   hostOffset,
@@ -32,7 +33,7 @@ import { Contents } from './contents.js';
 import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
-import { batchBytesFor, halfOf, memoryOf, planSlabs } from './plan.js';
+import { batchBytesFor, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
 import { Twins } from './twins.js';
@@ -178,7 +179,7 @@ export class Draft {
     return new Twins(geometry.clusters(this.#feed.imageSize), geometry.clusterSize);
   }
 
-  /** The parent's clusters by content, where that was asked for and fits in half of the memory. */
+  /** The parent's clusters by content, where that was asked for and the memory suffices. */
   async #parentContents(): Promise<Contents | undefined> {
     const { dedup, events, memory, signal } = this.#options;
     const parent = this.#parent;
@@ -190,11 +191,17 @@ export class Draft {
       digester: openDigester(digest, seed),
       counts: this.#transaction.refcounts,
     };
-    const found = await Contents.of(from, halfOf(memory), () => {
+    const { clusterSize } = this.#store.geometry;
+    const found = await Contents.of(from, spareOf(memory, clusterSize), () => {
       if (signal?.aborted) throw abortFault(signal);
     });
-    if (typeof found !== 'string') return found;
-    events?.emit('notice', found);
+    if (typeof found !== 'number') return found;
+    const needed = formatSize(memoryToSpare(found, clusterSize));
+    events?.emit(
+      'notice',
+      `What moved within the image is stored again: to look for it in ${parent.entry.tag} takes ` +
+        `${formatSize(found)}, so give ${needed} of --memory or more.`,
+    );
     return undefined;
   }
 

@@ -72,6 +72,18 @@ export const checkThreadNames = (asked: Threads | undefined, known: readonly str
 const WORTH_THREADS_READING = 256 * MiB;
 const WORTH_THREADS_CODING = 32 * MiB;
 
+/** Bytes that the fewest and smallest slabs of a take need at most. */
+const leastFor = (clusterSize: number): number =>
+  MIN_SLABS * 2 * (Math.max(SMALL_BATCH_BYTES, clusterSize) + MiB);
+
+/** Bytes of `memory` that a take may use for something else than its slabs: half, if the rest suffices for these. */
+export const spareOf = (memory: number | undefined, clusterSize: number): number =>
+  Math.min(halfOf(memory), memoryOf(memory) - leastFor(clusterSize));
+
+/** The memory of which `spare` bytes are to spare. */
+export const memoryToSpare = (spare: number, clusterSize: number): number =>
+  Math.max(2 * spare, spare + leastFor(clusterSize));
+
 /** True when a job over so many image bytes is sure to pay for threads. `reading`: most are only read. */
 export const isLarge = (bytes: number, reading = false): boolean =>
   bytes >= (reading ? WORTH_THREADS_READING : WORTH_THREADS_CODING);

@@ -154,7 +154,8 @@ t.test('where the memory does not suffice, it says so and stores', async (t) => 
   t.same(notices, []);
   patch(image, page, 2 ** 20 + 68 * KiB);
   t.match(await take({ ...common, tag: 'three', memory }), { storedClusters: 1 });
-  t.match(notices, [/to look for them in two takes 10\.7 MiB, .* --memory/]);
+  t.match(notices, [/to look for it in two takes 10\.7 MiB, so give 26\.7 MiB of/]);
+  t.equal(notices.length, 1);
   t.same((await verify({ store })).damage, []);
 });
 
