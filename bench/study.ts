@@ -17,6 +17,8 @@ export interface StudyOptions {
   readonly seed: number;
   /** Cluster sizes in bytes. */
   readonly sizes: readonly number[];
+  /** Restores and verifications of each store; the one that took the processors least counts. */
+  readonly readings: number;
 }
 
 /** What something took. */
@@ -60,8 +62,6 @@ export interface Study {
 const FILL_SHARE = 0.6;
 /** Bytes of the image per row of the database. */
 const BYTES_PER_ROW = 4096;
-/** Restores and verifications of each store; the fastest counts. */
-const READINGS = 2;
 
 /** A variant on its way. */
 interface Running {
@@ -123,9 +123,13 @@ const takeFirst = async (all: readonly Running[], image: string): Promise<void> 
   }
 };
 
-const readAll = async (all: readonly Running[], scratch: Scratch): Promise<void> => {
+const readAll = async (
+  all: readonly Running[],
+  readings: number,
+  scratch: Scratch,
+): Promise<void> => {
   const output = scratch.path('restored');
-  for (let reading = 0; reading < READINGS; reading += 1) {
+  for (let reading = 0; reading < readings; reading += 1) {
     for (const { store, restores, verifications } of inTurn(all, reading)) {
       warm(store);
       const { result: _copy, ...restored } = await spend(() =>
@@ -140,7 +144,7 @@ const readAll = async (all: readonly Running[], scratch: Scratch): Promise<void>
   }
 };
 
-const fastest = (spent: readonly Spent[]): Spent =>
+const cheapest = (spent: readonly Spent[]): Spent =>
   spent.toSorted((a, b) => a.cpuMilliseconds - b.cpuMilliseconds)[0] as Spent;
 
 const finish = (running: Running, kinds: readonly RoundKind[]): Variant => {
@@ -152,8 +156,8 @@ const finish = (running: Running, kinds: readonly RoundKind[]): Variant => {
     dedup,
     first,
     next: next.map((taken, i) => ({ ...taken, kind: kinds[i] as RoundKind })),
-    restore: fastest(restores),
-    verify: fastest(verifications),
+    restore: cheapest(restores),
+    verify: cheapest(verifications),
   };
 };
 
@@ -194,7 +198,7 @@ export const study = async (
     }
   }
   say('restoring and verifying');
-  await readAll(all, scratch);
+  await readAll(all, options.readings, scratch);
   say('looking for what lies elsewhere');
   const plain = all.filter(({ dedup }) => dedup === 'parent');
   return {

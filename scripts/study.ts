@@ -22,6 +22,7 @@ const USAGE = `Usage: npm run study -- [options]
   --rounds N       of changes after the first take (default: 10)
   --seed N         other files, other changes (default: 1)
   --sizes LIST     of clusters (default: ${ALL_SIZES})
+  --readings N     restores and verifications of each store (default: 1)
   --dir DIR        where everything is made (default: ${tmpdir()})
   --json           one JSON document`;
 
@@ -50,6 +51,7 @@ const parseWords = (words: readonly string[]): Words | undefined => {
       rounds: { type: 'string', default: '10' },
       seed: { type: 'string', default: '1' },
       sizes: { type: 'string', default: ALL_SIZES },
+      readings: { type: 'string', default: '1' },
       dir: { type: 'string', default: tmpdir() },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -63,6 +65,7 @@ const parseWords = (words: readonly string[]): Words | undefined => {
     rounds: numberOf('rounds', values.rounds),
     seed: numberOf('seed', values.seed),
     sizes: values.sizes.split(',').map((text) => sizeOf('sizes', text)),
+    readings: numberOf('readings', values.readings),
     dir: values.dir,
     json: values.json,
   };
