@@ -2,6 +2,7 @@
 
 import { bitmapKind } from './bitmap.js';
 import { holesKind } from './holes.js';
+import { reflinkKind } from './reflink.js';
 import { scanKind } from './scan.js';
 import type { DirtySource } from './source.js';
 import { openSpec, type SourceKind } from './spec.js';
@@ -10,7 +11,7 @@ export { scanSource } from './scan.js';
 export type { Changes, DirtySource, Epoch, Frozen, Since, TrackedImage } from './source.js';
 
 /** All that can be named on a command line. */
-const SOURCE_KINDS: readonly SourceKind[] = [scanKind, bitmapKind, holesKind];
+const SOURCE_KINDS: readonly SourceKind[] = [scanKind, bitmapKind, holesKind, reflinkKind];
 
 /** How each is written: "bitmap:FILE[,page=4096]". */
 export const SOURCE_USAGES: readonly string[] = SOURCE_KINDS.map(({ usage }) => usage);

@@ -62,6 +62,9 @@ export interface DirtySource {
   readonly name: string;
   /** `exact` names only what changed (in its own unit), `superset` may name more. Never less. */
   readonly certainty: 'exact' | 'superset';
-  /** Draws the line. Without `since` there is no parent, and the changes do not matter. */
-  begin(image: TrackedImage, since: Since | undefined): Promise<Epoch>;
+  /**
+   * Draws the line. Without `since` there is no parent, and the changes do not matter. `store` is the uuid of the
+   * store that the snapshot goes to: what a source keeps for one store it can tell from what it keeps for another.
+   */
+  begin(image: TrackedImage, since: Since | undefined, store?: string): Promise<Epoch>;
 }

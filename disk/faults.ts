@@ -50,6 +50,11 @@ const CATALOGUE = {
       `The image ${d.path} became shorter while it was read: ${d.expected} bytes expected, ${d.got} found.`,
       'Nothing was saved; take the snapshot again when the image keeps its size.',
     ),
+  'image-resized': (d: { path: string; expected: number; got: number }) =>
+    say(
+      `The image ${d.path} changed its length in the moment the take began: ${d.expected} bytes expected, ${d.got} found.`,
+      'Nothing was saved; take the snapshot again.',
+    ),
   'input-short': (d: { expected: number; got: number }) =>
     say(
       `Standard input ended after ${d.got} of the ${d.expected} bytes that --size announced.`,

@@ -3,6 +3,7 @@
 
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
+import { getSystemErrorMap } from 'node:util';
 import type { Extent } from './extents.js';
 
 const SEEK_END = 2;
@@ -48,6 +49,8 @@ interface Libc {
     [fromFolder: number, from: string, toFolder: number, to: string, flags: number],
     number
   >;
+  readonly ioctl: Call<[fd: number, request: number, memory: Uint8Array], number>;
+  readonly ioctlNumber: Call<[fd: number, request: number, argument: number], number>;
   readonly errno: Call<[], number>;
   readonly address: Call<[memory: Uint8Array], bigint>;
 }
@@ -78,6 +81,10 @@ const bind = (): Libc => {
     linkat: c.func(
       'int linkat(int fromFolder, const char *from, int toFolder, const char *to, int flags)',
     ) as Libc['linkat'],
+    ioctl: c.func('int ioctl(int fd, unsigned long request, void *memory)') as Libc['ioctl'],
+    ioctlNumber: c.func(
+      'int ioctl(int fd, unsigned long request, long argument)',
+    ) as Libc['ioctlNumber'],
     errno: () => koffi.errno(),
     address: (memory) => koffi.address(memory),
   };
@@ -86,6 +93,23 @@ const bind = (): Libc => {
 const libc = (): Libc => {
   bound ??= bind();
   return bound;
+};
+
+/** The error that the last call has left, as Node words those of its own calls. */
+const lastError = (call: string): Error => {
+  const errno = libc().errno();
+  const [code, reason] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, 'unknown error'];
+  return Object.assign(new Error(`${code}: ${reason}, ${call}`), { code });
+};
+
+/** ioctl(2) with a structure, which the call may change. Throws the system's error. */
+export const ioctl = (fd: number, request: number, memory: Uint8Array): void => {
+  if (libc().ioctl(fd, request, memory) < 0) throw lastError('ioctl');
+};
+
+/** ioctl(2) with a number. Throws the system's error. */
+export const ioctlNumber = (fd: number, request: number, argument: number): void => {
+  if (libc().ioctlNumber(fd, request, argument) < 0) throw lastError('ioctl');
 };
 
 /** Shared memory of which the bytes from `start` on are meant. */
@@ -187,11 +211,15 @@ export const punchHole = (fd: number, extent: Extent): boolean =>
 
 /**
  * Opens a new file without a name in a folder (open(2), O_TMPFILE), for reading and writing: whatever
- * ends the process, nothing is left of it. Undefined where that is not possible.
+ * ends the process, nothing is left of it. Throws the system's error.
  */
+export const createNameless = (folder: string, mode?: number): number =>
+  fs.openSync(folder, O_TMPFILE | fs.constants.O_RDWR, mode);
+
+/** The same, and undefined where that is not possible. */
 export const openNameless = (folder: string): number | undefined => {
   try {
-    return fs.openSync(folder, O_TMPFILE | fs.constants.O_RDWR);
+    return createNameless(folder);
   } catch {
     return undefined;
   }

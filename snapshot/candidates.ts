@@ -74,9 +74,10 @@ export const beginEpoch = async (
   source: DirtySource,
   image: Image,
   parent: OwnSnapshot | undefined,
+  store: string,
 ): Promise<Epoch> => {
   try {
-    return await source.begin(image, parent && sinceOf(parent));
+    return await source.begin(image, parent && sinceOf(parent), store);
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw fault('dirty-unsuitable', { source: source.name, problem: reasonOf(error) }, error);

@@ -128,7 +128,7 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   const tag = options.tag ?? tagFromTime(job.target.store, new Date());
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
-  const epoch = await beginEpoch(source, image, parent);
+  const epoch = await beginEpoch(source, image, parent, target.facts.uuid);
   let reading = image;
   try {
     const { store, facts } = target;
