@@ -19,7 +19,9 @@ const isLarge = (path: string): boolean => {
 /** Pools with as many threads as there are processors, if one of the words names a large file. */
 export const warmPools = ([verb = '', ...words]: readonly string[]): Pools | undefined => {
   try {
-    return VERBS.has(verb) && words.some(isLarge) ? new Pools(availableParallelism()) : undefined;
+    return VERBS.has(verb) && words.some(isLarge)
+      ? new Pools({ spare: availableParallelism() })
+      : undefined;
   } catch {
     return undefined; // Whatever is wrong with a path, the command itself says it better.
   }

@@ -114,5 +114,6 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   } finally {
     line.signal?.removeEventListener('abort', stop);
     await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
+    for (const stage of stages) stage.end();
   }
 };
