@@ -28,6 +28,7 @@ export { type DiffOptions, type DiffResult, diff } from './diff.js';
 export { type ExportOptions, type ExportResult, exportSnapshot } from './export.js';
 export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
+export { checkTag } from './names.js';
 export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';

@@ -79,6 +79,10 @@ interface Job {
   readonly began: number;
 }
 
+/** Where what reads and writes much waits until it is to be done. */
+const turnOf = ({ turn }: TakeOptions): NonNullable<TakeOptions['turn']> =>
+  turn ?? ((work) => work());
+
 /** The parent, with digests: another program's is given some first. */
 const withParent = async ({
   options,
@@ -90,10 +94,12 @@ const withParent = async ({
   if (!chosen) return { target, parent: undefined };
   const own = asOwn(chosen);
   if (own) return { target, parent: own };
-  // Before anything is changed: the digests to compare with are not there yet.
   const checks = image.seekable && options.otherImage !== true;
-  if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
-  const adopted = await adoptSnapshot(target, chosen, pools, options);
+  const adopted = await turnOf(options)(async () => {
+    // Before anything is changed: the digests to compare with are not there yet.
+    if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
+    return await adoptSnapshot(target, chosen, pools, options);
+  });
   return { target: adopted.target, parent: adopted.snapshot };
 };
 
@@ -112,13 +118,15 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   const epoch = await source.begin(image, parent?.record.uuid);
   const { clusterSize } = store.geometry;
   let draft: Draft | undefined;
-  try {
+  const work = async (): Promise<TakeResult> => {
+    if (options.signal?.aborted) throw abortFault(options.signal);
     const feed = imageFeed(image, clusterSize, parent && epoch.extents());
     draft = new Draft(options, feed, target, parent);
     const reports = await draft.run(pools);
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
     image.checkSize();
+    options.released?.();
     if (options.signal?.aborted) throw abortFault(options.signal);
     // Loaded here, since before the run there is no time for it.
     const { randomUUID } = await import('node:crypto');
@@ -151,6 +159,9 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
       elapsedMs: Math.round(performance.now() - began),
       stages: reports,
     };
+  };
+  try {
+    return await turnOf(options)(work);
   } catch (error) {
     draft?.tidyUp();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
