@@ -4,6 +4,7 @@
 import fs from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { errnoOf, Fault, fault, MiB, reasonOf } from '../disk/index.js';
+import { KEEP_RULES } from '../snapshot/index.js';
 import { judge, type Mistake, mistakesOf, quote } from './mistakes.js';
 import { type Position, readText, type Text } from './places.js';
 import type { Group, Job, JobOptions, Plan } from './plan.js';
@@ -79,6 +80,15 @@ const senseless = (text: Text, file: JobsFile, jobs: readonly Job[]): Mistake[] 
   return mistakes;
 };
 
+/** A policy that keeps nothing: nobody means it. */
+const keepsNothing = (text: Text, { watch }: JobsFile): Mistake[] => {
+  const keep = watch?.keep;
+  if (!keep || KEEP_RULES.some((rule) => (keep[rule] ?? 0) > 0)) return [];
+  const advice = 'Give one, as "last: 24", or leave "keep" out to keep all.';
+  const problem = '"keep" has no rule that keeps a snapshot';
+  return [{ position: text.find(['watch', 'keep']), problem, advice }];
+};
+
 const optionsOf = (from: JobOptions): JobOptions => {
   const { parent, compression, clusterSize, digest, level, otherImage } = from;
   return { parent, compression, clusterSize, digest, level, otherImage };
@@ -144,7 +154,7 @@ export const readJobs = (path: string): Plan => {
   }
   const folder = dirname(resolve(path));
   const jobs = jobsOf(file, folder);
-  judge(path, senseless(text, file, jobs));
+  judge(path, [...senseless(text, file, jobs), ...keepsNothing(text, file)]);
   return {
     path,
     folder,

@@ -11,6 +11,10 @@ const QUOTED = 60;
 export interface Mistake {
   readonly position: Position;
   readonly problem: string;
+  /** The key that should be there, by its way. */
+  readonly missing?: string;
+  /** The key that was probably meant. */
+  readonly meant?: string;
   /** What to do; left out where the problem says it. */
   readonly advice?: string;
 }
@@ -40,6 +44,7 @@ const unknownKey = (text: Text, way: Way, key: string): Mistake => {
   const elsewhere = way.length > 0 && keysAt([]).includes(key);
   const all = `The keys here are ${known.join(', ')}.`;
   return {
+    ...(meant === undefined ? {} : { meant: [...way, meant].join('/') }),
     position: text.find([...way, key], true),
     problem: `there is no key ${quote(key)} ${way.length === 0 ? 'at the top of the file' : `in ${nameOf(way)}`}`,
     advice: elsewhere
@@ -60,7 +65,8 @@ export const mistakesOf = (text: Text, issue: Issue): Mistake[] => {
   const found = valueAt(text.value, way);
   if (found === undefined) {
     const advice = `It must be ${issue.message}.`;
-    return [{ position: text.find(way), problem: `${nameOf(way)} is missing`, advice }];
+    const missing = way.join('/');
+    return [{ missing, position: text.find(way), problem: `${nameOf(way)} is missing`, advice }];
   }
   const number = typeof found === 'number' && !/number|size/.test(issue.message);
   return [
@@ -72,12 +78,21 @@ export const mistakesOf = (text: Text, issue: Issue): Mistake[] => {
   ];
 };
 
+/** In the order of the file; what is not there comes after what is. */
 const byPosition = (a: Mistake, b: Mistake): number =>
-  a.position.line - b.position.line || a.position.column - b.position.column;
+  a.position.line - b.position.line ||
+  a.position.column - b.position.column ||
+  Number(a.missing !== undefined) - Number(b.missing !== undefined);
+
+/** A key that is there with a slip in it is not missing as well. */
+const withoutSlips = (mistakes: readonly Mistake[]): Mistake[] => {
+  const meant = new Set(mistakes.flatMap((mistake) => mistake.meant ?? []));
+  return mistakes.filter(({ missing }) => missing === undefined || !meant.has(missing));
+};
 
 /** Throws the first of the mistakes, if there are any. */
 export const judge = (path: string, mistakes: readonly Mistake[]): void => {
-  const [first, ...rest] = mistakes.toSorted(byPosition);
+  const [first, ...rest] = withoutSlips(mistakes).sort(byPosition);
   if (!first) return;
   const { position, problem, advice } = first;
   const others = rest.map(

@@ -71,9 +71,12 @@ const follow = (document: Document, way: Way, wantsKey: boolean): Node | undefin
   return node;
 };
 
+/** Nobody writes what the parser's stack does not hold. */
+const TOO_DEEP = 'it is nested too deep';
+
 /** The first sentence of what the parser says, as half of ours. */
 const problemOf = (message: string): string =>
-  `this is no YAML: ${message.split('\n')[0]?.replace(/\.$/, '').replace(/\. /g, '; ')}`;
+  /call stack/i.test(message) ? TOO_DEEP : `this is no YAML: ${message.split('\n')[0]?.replace(/\.$/, '').replace(/\. /g, '; ')}`;
 
 const broken = (position: Position, problem: string): Text => ({
   errors: [{ position, problem }],
@@ -102,7 +105,6 @@ export const readText = (source: string): Text => {
     };
   } catch (error) {
     // Too deep for the parser's stack, or aliases without end.
-    const deep = error instanceof RangeError;
-    return broken(START, deep ? 'it is nested too deep' : problemOf((error as Error).message));
+    return broken(START, problemOf(error instanceof Error ? error.message : String(error)));
   }
 };

@@ -56,9 +56,10 @@ class BulkRun {
     this.#plan = plan;
     this.#options = options;
     this.#slots = new Slots(atOnce);
-    this.#pools = new Pools({ threads: plan.threads ?? availableParallelism() });
+    const memory = options.memory ?? plan.memory ?? MEMORY;
+    this.#pools = new Pools({ threads: plan.threads ?? availableParallelism(), memory });
     this.#meter = new BulkMeter(plan.jobs, options.events);
-    this.#share = Math.floor((options.memory ?? plan.memory ?? MEMORY) / atOnce);
+    this.#share = Math.floor(memory / atOnce);
   }
 
   async run(): Promise<BulkResult> {

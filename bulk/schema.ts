@@ -129,11 +129,7 @@ const rules: Record<KeepRule, typeof count> = {
   yearly: count,
 };
 
-const keep = z.strictObject(rules, { error: 'a map of rules' }).check(
-  z.refine((policy) => KEEP_RULES.some((rule) => (policy[rule] ?? 0) > 0), {
-    error: 'a map with a rule that keeps something',
-  }),
-);
+const keep = z.strictObject(rules, { error: 'a map of rules' });
 
 const watch = z.strictObject(
   { every: time, keep: z.optional(keep) },

@@ -3,6 +3,7 @@
 
 import { Pool } from './pool.js';
 import type { StagePlace } from './stage.js';
+import { SlabStock } from './stock.js';
 
 interface Assigned {
   readonly module: string;
@@ -17,6 +18,8 @@ export interface PoolsOptions {
    * the run asks for that comes when no other uses them.
    */
   readonly threads?: number | undefined;
+  /** Bytes of slabs that go from one run to the next; left out: none. */
+  readonly memory?: number | undefined;
 }
 
 /** Microseconds that a stage has worked on the main thread, in all runs. */
@@ -29,11 +32,14 @@ export class Pools {
   readonly #pools = new Map<string, Assigned>();
   readonly #spent = new Map<string, Spent>();
   readonly #threads: number | undefined;
+  /** Where runs may get the memory of their slabs. */
+  readonly stock: SlabStock;
   /** Threads that no stage has yet. */
   #spare: Pool | undefined;
   readonly #closing: Promise<void>[] = [];
 
-  constructor({ spare = 0, threads }: PoolsOptions = {}) {
+  constructor({ spare = 0, threads, memory = 0 }: PoolsOptions = {}) {
+    this.stock = new SlabStock(memory);
     this.#threads = threads;
     this.#spare = spare > 0 ? new Pool(spare) : undefined;
   }
