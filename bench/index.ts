@@ -4,6 +4,7 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { formatSize } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
+import { bulk } from './bulk.js';
 import { first, none } from './first.js';
 import { type ImageFacts, makeImage } from './image.js';
 import type { Job, Result } from './job.js';
@@ -18,7 +19,7 @@ import { describe, type Report } from './table.js';
 
 export { changeImage, type ImageFacts, type ImageOptions, makeImage } from './image.js';
 
-const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
+const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result | readonly Result[]>>> = {
   first,
   restore,
   verify,
@@ -27,6 +28,7 @@ const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
   scan,
   update,
   diff,
+  bulk,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */
@@ -75,7 +77,7 @@ const runCases = async (options: BenchOptions, say: (words: string) => void): Pr
   try {
     for (const name of CASES.filter((name) => options.only.has(name))) {
       say(name);
-      results.push(await RUN[name](job));
+      results.push(...[await RUN[name](job)].flat());
     }
   } finally {
     scratch.remove();

@@ -76,7 +76,9 @@ const TOO_DEEP = 'it is nested too deep';
 
 /** The first sentence of what the parser says, as half of ours. */
 const problemOf = (message: string): string =>
-  /call stack/i.test(message) ? TOO_DEEP : `this is no YAML: ${message.split('\n')[0]?.replace(/\.$/, '').replace(/\. /g, '; ')}`;
+  /call stack/i.test(message)
+    ? TOO_DEEP
+    : `this is no YAML: ${message.split('\n')[0]?.replace(/\.$/, '').replace(/\. /g, '; ')}`;
 
 const broken = (position: Position, problem: string): Text => ({
   errors: [{ position, problem }],

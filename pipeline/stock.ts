@@ -9,7 +9,7 @@ export class SlabStock {
   /** Most bytes that are kept, those in use included. */
   readonly #limit: number;
   /** What nobody uses, the smallest first. */
-  #kept: SharedBytes[] = [];
+  readonly #kept: SharedBytes[] = [];
   /** What has been handed out. */
   readonly #used = new Set<SharedBytes>();
   #bytes = 0;

@@ -59,7 +59,12 @@ const WRONG: ReadonlyArray<readonly [string, string, RegExp, RegExp?]> = [
   [`concurrency: 1.5${ONE}`, '1:14', /must be a whole number from 1 to 64, not 1.5/],
   [`level: .inf${ONE}`, '1:8', /"level" must be a whole number/],
   [`otherImage: yes${ONE}`, '1:13', /"otherImage" must be true or false, not "yes"/],
-  ['jobs:\n  - {image: a, store: b, tag: 2026}', '2:31', /"tag" must be a tag .*, not 2026/, /quotes/],
+  [
+    'jobs:\n  - {image: a, store: b, tag: 2026}',
+    '2:31',
+    /"tag" must be a tag .*, not 2026/,
+    /quotes/,
+  ],
   ['jobs:\n  - {image: a, store: b, tag: latest}', '2:31', /"tag" must be a tag .*, not "latest"/],
   [
     'jobs:\n  - {image: a, store: b, group: db}\ngroups:\n  web: {before: x}',
@@ -67,20 +72,38 @@ const WRONG: ReadonlyArray<readonly [string, string, RegExp, RegExp?]> = [
     /there is no group "db"/,
     /The groups are: "web"/,
   ],
-  ['jobs:\n  - {image: a, store: b, group: db}', '2:33', /there is no group "db"/, /below "groups"/],
-  [`groups: {g: {before: x, befor: y}}${ONE}`, '1:25', /no key "befor" in "g"/, /"before" is meant/],
+  [
+    'jobs:\n  - {image: a, store: b, group: db}',
+    '2:33',
+    /there is no group "db"/,
+    /below "groups"/,
+  ],
+  [
+    `groups: {g: {before: x, befor: y}}${ONE}`,
+    '1:25',
+    /no key "befor" in "g"/,
+    /"before" is meant/,
+  ],
   [`groups: {g: {timeout: 10}}${ONE}`, '1:23', /"timeout" must be a time of 1s to 20d.*, not 10/],
   [`watch: {}${ONE}`, '1:8', /"every" is missing/],
   [`watch: {every: 0s}${ONE}`, '1:16', /"every" must be a time/],
   [`watch: {every: 15m, keep: {last: 0}}${ONE}`, '1:27', /"keep" has no rule/],
   [`watch: {every: 15m, keep: {dayly: 7}}${ONE}`, '1:28', /no key "dayly"/, /"daily" is meant/],
-  ['jobs:\n  - {image: a, store: b}\n  - {image: c, store: ./b}', '3:23', /"a" and "c" have the same store/],
+  [
+    'jobs:\n  - {image: a, store: b}\n  - {image: c, store: ./b}',
+    '3:23',
+    /"a" and "c" have the same store/,
+  ],
   [
     'jobs:\n  - {image: a, store: b, name: x}\n  - {image: c, store: d, name: x}',
     '3:32',
     /"x" is also the name of job 1/,
   ],
-  ['jobs:\n  - {image: a, store: b}\n  - {image: b, store: c}', '3:13', /the image of "b" is the store of "a"/],
+  [
+    'jobs:\n  - {image: a, store: b}\n  - {image: b, store: c}',
+    '3:13',
+    /the image of "b" is the store of "a"/,
+  ],
   ['jobs:\n  - image: a\n    image: b', '3:5', /no YAML: Map keys must be unique/],
   ['jobs:\n\t- image: a', '2:1', /no YAML/],
   ['jobs: [', '1:8', /no YAML/],
@@ -98,7 +121,10 @@ t.test('what is wrong is named with its place', async (t) => {
     const name = JSON.stringify(text.slice(0, 60));
     t.equal(code, 'jobs-invalid', name);
     t.equal(exitCode, 2);
-    t.ok(message.startsWith(`${path}:${place}${place.endsWith(':') ? '' : ': '}`), `${name}: ${message}`);
+    t.ok(
+      message.startsWith(`${path}:${place}${place.endsWith(':') ? '' : ': '}`),
+      `${name}: ${message}`,
+    );
     t.match(message, says, name);
     t.match(message, /^[^\n]*\.$/, 'one sentence');
     t.match(advice, /^[^\n]*\.$/, 'and advice');
@@ -123,7 +149,10 @@ t.test('a file that cannot be read is not a file with mistakes', async (t) => {
   refused(write(folder, Buffer.from([0xff, 0xfe, 0x41])), /not UTF-8/);
   refused(write(folder, Buffer.alloc(2 ** 21, ' ')), /larger than/);
   // Each alias stands for ten of the one before: a billion values from two hundred bytes.
-  const lines = Array.from({ length: 9 }, (_, i) => `x${i + 1}: &x${i + 1} [${`*x${i}, `.repeat(10)}]`);
+  const lines = Array.from(
+    { length: 9 },
+    (_, i) => `x${i + 1}: &x${i + 1} [${`*x${i}, `.repeat(10)}]`,
+  );
   const bomb = write(folder, `x0: &x0 [a]\n${lines.join('\n')}\n`);
   t.match(faultOf(bomb), { code: 'jobs-invalid' });
 });

@@ -12,14 +12,16 @@ t.test('no more are at work than there are places, first come, first served', as
   let now = 0;
   let most = 0;
   const order: string[] = [];
-  const work = (name: string, fails = false) => async (): Promise<void> => {
-    now += 1;
-    most = Math.max(most, now);
-    order.push(name);
-    for (let i = 0; i < 3; i += 1) await turn();
-    now -= 1;
-    if (fails) throw new Error(name);
-  };
+  const work =
+    (name: string, fails = false) =>
+    async (): Promise<void> => {
+      now += 1;
+      most = Math.max(most, now);
+      order.push(name);
+      for (let i = 0; i < 3; i += 1) await turn();
+      now -= 1;
+      if (fails) throw new Error(name);
+    };
   const ends = [
     ...['a', 'b', 'c', 'd'].map((name) => slots.run(work(name, name === 'a'))),
     ...['x', 'y'].map((name) => slots.run(work(name), true)),
@@ -44,10 +46,14 @@ t.test('ticks are multiples of the interval, in local time', (t) => {
   t.equal(tick('2026-11-24T22:30:00Z', DAY, 60 * MINUTE), '2026-11-24T23:00:00.000Z');
   t.equal(tick('2026-11-24T10:07:12Z', DAY, -300 * MINUTE), '2026-11-25T05:00:00.000Z');
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 4e12 }), fc.integer({ min: 1, max: 20 * DAY }), (now, every) => {
-      const next = nextTick(now, every, 0);
-      return next > now && next - now <= every && next % every === 0;
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 4e12 }),
+      fc.integer({ min: 1, max: 20 * DAY }),
+      (now, every) => {
+        const next = nextTick(now, every, 0);
+        return next > now && next - now <= every && next % every === 0;
+      },
+    ),
   );
   t.end();
 });
