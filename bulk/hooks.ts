@@ -22,18 +22,21 @@ const endingOf = (code: number | null, signal: NodeJS.Signals | null): Ending =>
   return code === 0 ? undefined : `ended with exit code ${code}`;
 };
 
-/** Ends a process and all that it has started, first by asking. Returns a way to call that off. */
+/** Ends a process and all that it has started, first by asking. Returns a way to make sure of it at once. */
 const endTree = (pid: number): (() => void) => {
   const send = (name: NodeJS.Signals): void => {
     try {
       process.kill(-pid, name);
     } catch {
-      // It is gone already.
+      // All of it is gone already.
     }
   };
   send('SIGTERM');
-  const timer = setTimeout(() => send('SIGKILL'), GRACE_MS);
-  return () => clearTimeout(timer);
+  const timer = setTimeout(send, GRACE_MS, 'SIGKILL');
+  return () => {
+    clearTimeout(timer);
+    send('SIGKILL');
+  };
 };
 
 /** Runs a shell command to its end, or until the time is over or the caller wants to stop. */
@@ -41,31 +44,34 @@ const runShell = async (
   command: string,
   { folder, environment, timeoutMs, signal }: HookPlace & { readonly timeoutMs: number },
 ): Promise<Ending> => {
-  const child = spawn('sh', ['-c', command], {
-    cwd: folder,
-    env: { ...process.env, ...environment },
-    // Standard output is for our own result.
-    stdio: ['ignore', STDERR_FD, STDERR_FD],
-    detached: true,
-  });
-  let ended: Ending;
-  const undo: (() => void)[] = [];
+  let stopped: Ending;
+  let pid: number | undefined;
+  let finish = (): void => {};
   const stop = (how: string): void => {
-    ended ??= how;
-    if (child.pid !== undefined) undo.push(endTree(child.pid));
+    if (stopped !== undefined || pid === undefined) return;
+    stopped = how;
+    finish = endTree(pid);
   };
-  const timer = setTimeout(() => stop(`took longer than ${timeoutMs / 1000} s`), timeoutMs);
+  const timer = setTimeout(stop, timeoutMs, `took longer than ${timeoutMs / 1000} s`);
   const cancel = (): void => stop('was stopped');
   signal?.addEventListener('abort', cancel, { once: true });
   try {
+    const child = spawn('sh', ['-c', command], {
+      cwd: folder,
+      env: { ...process.env, ...environment },
+      // Standard output is for our own result.
+      stdio: ['ignore', STDERR_FD, STDERR_FD],
+      detached: true,
+    });
+    pid = child.pid;
     const exit = await once(child, 'exit');
-    return ended ?? endingOf(...(exit as [number | null, NodeJS.Signals | null]));
+    return stopped ?? endingOf(...(exit as [number | null, NodeJS.Signals | null]));
   } catch (error) {
     return `could not be started: ${reasonOf(error)}`;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener('abort', cancel);
-    for (const each of undo) each();
+    finish();
   }
 };
 

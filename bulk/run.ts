@@ -103,7 +103,11 @@ class BulkRun {
     const takes = jobs.map((job) => {
       let release = (): void => {};
       const released = new Promise<void>((resolve) => (release = resolve));
-      const turn: Manner['turn'] = (work) => this.#slots.run(work, true);
+      const turn: Manner['turn'] = (work) =>
+        this.#slots.run(() => {
+          this.#meter.started(job.name);
+          return work();
+        }, true);
       const ended = this.#runJob(job, { turn, released: release }).finally(release);
       return { released, ended };
     });
@@ -125,7 +129,7 @@ class BulkRun {
   async #runJob(job: Job, manner: Manner = {}): Promise<void> {
     const { signal, events } = this.#options;
     if (signal?.aborted) return this.#end(job, this.#notDone(job));
-    this.#meter.started(job.name);
+    if (!manner.turn) this.#meter.started(job.name);
     const own = createEmitter();
     own.on('progress', (progress) => this.#meter.progress(job.name, progress));
     own.on('notice', (sentence) => events?.emit('notice', job.name, sentence));

@@ -33,9 +33,17 @@ const text = (expected: string) => scalar(expected, asText);
 const path = (of: string) =>
   scalar(`the path of ${of}`, (value) => (value === '-' ? undefined : asText(value)));
 
+/** The kernel takes no longer argument than twice this. */
+const MAX_COMMAND = 65_536;
+
 /** A shell command may have several lines. */
 const command = scalar('a shell command', (value) =>
-  typeof value === 'string' && value.trim() !== '' && !value.includes('\0') ? value : undefined,
+  typeof value === 'string' &&
+  value.trim() !== '' &&
+  value.length <= MAX_COMMAND &&
+  !value.includes('\0')
+    ? value
+    : undefined,
 );
 
 const choice = <T extends string>(...words: readonly T[]) =>

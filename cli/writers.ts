@@ -58,8 +58,8 @@ const addWatch = (program: Command): void => {
   common(program.command('watch <jobs>'))
     .summary('take snapshots on a schedule')
     .description(
-      'Takes all images that the file JOBS lists, now and then at every interval that it names, and removes the\n' +
-        'snapshots that its rules do not keep. A line per job and round on standard output; ends with SIGTERM.',
+      'Takes all images that the file JOBS lists, at once and then at every interval that it names, and removes\n' +
+        'the snapshots that its rules do not keep. A line per job and round on standard output; ends with SIGTERM.',
     )
     .option('--once', 'one round only, for cron')
     .option('--memory <size>', 'for batches in flight of all takes together', parseMemory)
