@@ -21,7 +21,8 @@ export interface Mistake {
 
 /** A value as a sentence shows it. */
 export const quote = (value: unknown): string => {
-  const words = JSON.stringify(value) ?? String(value);
+  // JSON has no word for what is no number.
+  const words = Number.isNaN(value) ? 'NaN' : (JSON.stringify(value) ?? String(value));
   return words.length > QUOTED ? `${words.slice(0, QUOTED)}…` : words;
 };
 

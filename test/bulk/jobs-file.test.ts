@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { readJobs } from '../../bulk/index.js';
 import { Fault } from '../../disk/index.js';
@@ -57,6 +58,7 @@ const WRONG: ReadonlyArray<readonly [string, string, RegExp, RegExp?]> = [
   [`memory: lots${ONE}`, '1:9', /must be a size of at least 1M, as 256M or 1G, not "lots"/],
   [`concurrency: 0${ONE}`, '1:14', /must be a whole number from 1 to 64, not 0/],
   [`concurrency: 1.5${ONE}`, '1:14', /must be a whole number from 1 to 64, not 1.5/],
+  [`level: .nan${ONE}`, '1:8', /"level" must be a whole number .*, not NaN/],
   [`level: .inf${ONE}`, '1:8', /"level" must be a whole number/],
   [`otherImage: yes${ONE}`, '1:13', /"otherImage" must be true or false, not "yes"/],
   [
@@ -155,6 +157,63 @@ t.test('a file that cannot be read is not a file with mistakes', async (t) => {
   );
   const bomb = write(folder, `x0: &x0 [a]\n${lines.join('\n')}\n`);
   t.match(faultOf(bomb), { code: 'jobs-invalid' });
+});
+
+const GOOD = `memory: 1G
+level: 3
+jobs:
+  - &one {image: vm.img, store: stores/a, group: db}
+  - {name: third, image: c, store: c.qcow2, tag: x, parent: none}
+groups: {db: {before: 'true', timeout: 5s}}
+watch: {every: 15m, keep: {last: 3, daily: 7}}
+`;
+
+/** Pieces that mean something in YAML, or to a careless reader of it. */
+const PIECES = [
+  ...['&a ', '*one', '*a', '<<: ', '? ', '- ', ': ', '[', ']', '{', '}', '"', "'", '|\n', '>', '#'],
+  ...['\n', '\t', '  ', '---\n', '...', '!!set ', '!!binary ', '!x ', 'null', '~', '.nan', '.inf'],
+  ...[
+    '1e400',
+    '-0',
+    '0x1F',
+    '__proto__: ',
+    'constructor: ',
+    'jobs: ',
+    '\u0000',
+    '\ud800',
+    '\u2028',
+  ],
+];
+
+t.test('whatever a file holds, it is a plan or a mistake with a place', async (t) => {
+  const folder = tempDir(t);
+  const edit = fc.record({
+    at: fc.nat(GOOD.length),
+    drop: fc.nat(6),
+    piece: fc.oneof(fc.constantFrom(...PIECES), fc.string({ maxLength: 4 })),
+  });
+  let plans = 0;
+  fc.assert(
+    fc.property(fc.array(edit, { maxLength: 4 }), (edits) => {
+      const text = edits.reduce(
+        (old, { at, drop, piece }) => old.slice(0, at) + piece + old.slice(at + drop),
+        GOOD,
+      );
+      const path = write(folder, text);
+      try {
+        readJobs(path);
+        plans += 1;
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        const { line, column } = error.details as { line: number; column: number };
+        const lines = text.split('\n').length;
+        return line >= 1 && line <= lines && column >= 1 && /^[^\n]+\.$/.test(error.message);
+      }
+      return true;
+    }),
+    { numRuns: 500 },
+  );
+  t.ok(plans > 0, `${plans} of 500 are plans`);
 });
 
 const checkPlan = (t: Test, name: string, text: string): void => {
