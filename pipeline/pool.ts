@@ -27,8 +27,13 @@ export class Pool {
   readonly #piscina: Piscina;
   /** The runs that use it, and how many threads have not been told yet what each of them wants. */
   readonly #untold = new Map<number, number>();
-  /** All threads hear of a run's end here: which of them gets a task is not ours to say. */
-  readonly #ends: BroadcastChannel;
+  /**
+   * All threads hear of a run's end here: which of them gets a task is not ours to say. Made with the first end that
+   * the pool outlives, since it takes a millisecond or two.
+   */
+  #ends: BroadcastChannel | undefined;
+  readonly #endsName = channelName();
+  #closed = false;
   #broken: { readonly error: unknown } | undefined;
   /** Set when the pool is to end with its last run. */
   #retired: { readonly closed: Promise<void>; end(): void } | undefined;
@@ -37,9 +42,7 @@ export class Pool {
   constructor(threads: number, module?: string) {
     this.threads = threads;
     const { Piscina } = load('piscina') as typeof import('piscina');
-    const setup: PoolSetup = { module, ends: channelName() };
-    this.#ends = new BroadcastChannel(setup.ends);
-    this.#ends.unref();
+    const setup: PoolSetup = { module, ends: this.#endsName };
     this.#piscina = new Piscina({
       filename: WORKER,
       // A pool that grows and shrinks kills and respawns threads all the time.
@@ -75,8 +78,18 @@ export class Pool {
   /** No task of the run is under way any more: its threads let go of its slabs. */
   leave(run: number): void {
     this.#untold.delete(run);
-    this.#ends.postMessage(run);
     if (!this.busy) this.#retired?.end();
+    // Most pools are closed right after their only run.
+    setImmediate(() => this.#tellEnd(run));
+  }
+
+  #tellEnd(run: number): void {
+    if (this.#closed) return;
+    if (!this.#ends) {
+      this.#ends = new BroadcastChannel(this.#endsName);
+      this.#ends.unref();
+    }
+    this.#ends.postMessage(run);
   }
 
   /** Runs the stage on the batch in a slab, as `setup` says. Rejects when a thread ends. */
@@ -105,7 +118,8 @@ export class Pool {
 
   /** Ends the threads. No task may be running. */
   async close(): Promise<void> {
-    this.#ends.close();
+    this.#closed = true;
+    this.#ends?.close();
     await this.#piscina.destroy();
   }
 }
