@@ -4,6 +4,7 @@ import { realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { formatSize } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
+import { bulk } from './bulk.js';
 import { first, none } from './first.js';
 import { type ImageFacts, makeImage } from './image.js';
 import type { Job, Result } from './job.js';
@@ -20,7 +21,7 @@ import { describe, type Report } from './table.js';
 export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './evolving.js';
 export { changeImage, type ImageFacts, type ImageOptions, makeImage } from './image.js';
 
-const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
+const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result | readonly Result[]>>> = {
   first,
   restore,
   verify,
@@ -31,6 +32,7 @@ const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result>>> = {
   diff,
   scale,
   sparse,
+  bulk,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */
@@ -79,7 +81,7 @@ const runCases = async (options: BenchOptions, say: (words: string) => void): Pr
   try {
     for (const name of CASES.filter((name) => options.only.has(name))) {
       say(name);
-      results.push(await RUN[name](job));
+      results.push(...[await RUN[name](job)].flat());
     }
   } finally {
     scratch.remove();

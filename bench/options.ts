@@ -15,11 +15,12 @@ export const CASES = [
   'diff',
   'scale',
   'sparse',
+  'bulk',
 ] as const;
 export type CaseName = (typeof CASES)[number];
 
 export interface BenchOptions {
-  /** Bytes of the image for first, restore, verify and next. */
+  /** Bytes of the image for first, restore, verify and next, and of all images of bulk. */
   readonly size: number;
   /** Bytes of the image for none, scan, update and diff; of the data in those of scale and sparse. */
   readonly big: number;
@@ -32,7 +33,7 @@ export interface BenchOptions {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --size SIZE    image for first, restore, verify and next (default: 1G)
+  --size SIZE    image for first, restore, verify and next, all of bulk's (default: 1G)
   --big SIZE     image for all others; data in scale and sparse (default: 8G)
   --dir DIR      where everything is made (default: ${tmpdir()}); on /dev/shm syncs cost nothing
   --runs N       rounds (default: 3)

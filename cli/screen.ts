@@ -30,15 +30,27 @@ export const formatSeconds = (seconds: number): string => {
   return shown.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
 };
 
-const line = (progress: Progress): string => {
-  const { doneBytes, totalBytes, bytesPerSecond, etaSeconds } = progress;
+/** How far something is, as a bar and in figures. */
+export const bar = (
+  verb: string,
+  {
+    doneBytes,
+    totalBytes,
+    bytesPerSecond,
+    etaSeconds,
+  }: Pick<Progress, 'doneBytes' | 'totalBytes' | 'bytesPerSecond' | 'etaSeconds'>,
+): string => {
   const share = totalBytes === 0 ? 1 : doneBytes / totalBytes;
   const full = Math.round(share * BAR_CELLS);
-  const bar = '█'.repeat(full) + '░'.repeat(BAR_CELLS - full);
+  const cells = '█'.repeat(full) + '░'.repeat(BAR_CELLS - full);
   const eta = etaSeconds === undefined ? '' : `  ETA ${formatSeconds(etaSeconds)}`;
+  return `${verb} ${cells} ${String(Math.floor(share * 100)).padStart(3)}%  ${formatSize(doneBytes)} of ${formatSize(totalBytes)}  ${formatSize(bytesPerSecond)}/s${eta}`;
+};
+
+const line = (progress: Progress): string => {
   const busiest = [...progress.stages].sort((a, b) => b.busyShare - a.busyShare)[0];
   const limit = busiest && busiest.busyShare > 0.5 ? `  limited by ${busiest.stage}` : '';
-  return `${progress.verb} ${bar} ${String(Math.floor(share * 100)).padStart(3)}%  ${formatSize(doneBytes)} of ${formatSize(totalBytes)}  ${formatSize(bytesPerSecond)}/s${eta}${limit}`;
+  return `${bar(progress.verb, progress)}${limit}`;
 };
 
 /** One command's way of speaking. */
@@ -55,27 +67,45 @@ export class Screen {
       process.stderr.isTTY === true;
   }
 
+  /** How progress is to be shown. */
+  get progress(): 'line' | 'json' | 'none' {
+    const { quiet, progress } = this.#options;
+    if (progress === 'json') return 'json';
+    return !quiet && progress !== 'none' && process.stderr.isTTY ? 'line' : 'none';
+  }
+
+  /** True when the result is for a program. */
+  get json(): boolean {
+    return this.#options.json === true;
+  }
+
+  get quiet(): boolean {
+    return this.#options.quiet === true;
+  }
+
   /** An emitter whose progress and notices are shown as the options say. */
   events(): RunEmitter {
     const events = createEmitter();
-    const { quiet, progress } = this.#options;
-    if (progress === 'json')
-      events.on('progress', (p) => this.#jsonLine({ type: 'progress', ...p }));
-    else if (!quiet && progress !== 'none' && process.stderr.isTTY) {
-      events.on('progress', (p) => this.#show(line(p)));
-    }
-    events.on('notice', (sentence) => {
-      if (progress === 'json') this.#jsonLine({ type: 'notice', sentence });
-      else if (!quiet) this.note(sentence);
-    });
+    if (this.progress === 'json')
+      events.on('progress', (p) => this.jsonLine({ type: 'progress', ...p }));
+    if (this.progress === 'line') events.on('progress', (p) => this.show(line(p)));
+    events.on('notice', (sentence) => this.notice(sentence));
     return events;
   }
 
-  #jsonLine(value: unknown): void {
+  /** Something to know beside the result; `about` names what it is about. */
+  notice(sentence: string, about: Readonly<Record<string, string>> = {}): void {
+    if (this.progress === 'json') this.jsonLine({ type: 'notice', ...about, sentence });
+    else if (!this.quiet) this.note([...Object.values(about), sentence].join(': '));
+  }
+
+  /** One line of JSON on standard error. */
+  jsonLine(value: unknown): void {
     process.stderr.write(`${JSON.stringify(value)}\n`);
   }
 
-  #show(text: string): void {
+  /** A line that the next one replaces. */
+  show(text: string): void {
     const width = process.stderr.columns ?? 80;
     process.stderr.write(`${CLEAR_LINE}${text.slice(0, width - 1)}`);
     this.#lineShown = true;
@@ -110,12 +140,18 @@ export class Screen {
       const value = { error: { code, message: what, advice, details: known?.details ?? {} } };
       process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
     }
-    process.stderr.write(`${this.#red('nvsnap:')} ${what}\n${advice}\n`);
+    this.complain(what, advice);
     if (this.#options.debug && error instanceof Error) {
       process.stderr.write(`${error.stack ?? ''}\n`);
       if (error.cause instanceof Error) process.stderr.write(`${error.cause.message}\n`);
     }
     return known?.exitCode ?? 1;
+  }
+
+  /** What went wrong, and what to do. */
+  complain(what: string, advice: string): void {
+    this.#clear();
+    process.stderr.write(`${this.#red('nvsnap:')} ${what}\n${advice}\n`);
   }
 
   #red(text: string): string {

@@ -19,3 +19,19 @@ export const withSignals = async <T>(work: (signal: AbortSignal) => Promise<T>):
     for (const name of SIGNALS) process.off(name, stop);
   }
 };
+
+/** What also ends a command that has promised to set something going again. */
+const ALL_SIGNALS = [...SIGNALS, 'SIGHUP'] as const;
+
+/** As `withSignals`, for work that must come to its end: a second signal changes nothing. */
+export const withPatience = async <T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+  const controller = new AbortController();
+  const stop = (name: NodeJS.Signals): void =>
+    controller.abort(new Fault({ code: 'cancelled', details: { by: name } }));
+  for (const name of ALL_SIGNALS) process.on(name, stop);
+  try {
+    return await work(controller.signal);
+  } finally {
+    for (const name of ALL_SIGNALS) process.off(name, stop);
+  }
+};

@@ -1,4 +1,4 @@
-// nvsnap take IMAGE STORE
+// nvsnap take IMAGE STORE, or take --jobs FILE
 
 import { fault, formatSize } from '../disk/index.js';
 import { type TakeOptions, type TakeResult, take } from '../snapshot/index.js';
@@ -15,7 +15,7 @@ const dirtyWords = ({ parent, dirty }: TakeResult): string => {
   return ` ${source} named ${formatSize(candidateBytes)}${audited}.`;
 };
 
-const words = (r: TakeResult): string => {
+const sentence = (r: TakeResult): string => {
   const rate = r.elapsedMs > 0 ? `, ${formatSize((r.imageBytes / r.elapsedMs) * 1000)}/s` : '';
   const kind = r.parent === null ? 'complete' : `on ${r.parent}`;
   return (
@@ -27,10 +27,20 @@ const words = (r: TakeResult): string => {
 };
 
 export default async (
-  [image = '', store = '']: readonly string[],
+  words: readonly string[],
   options: Record<string, unknown>,
   screen: Screen,
 ): Promise<number> => {
+  // Loaded only for those who need it: it has a parser for its files.
+  if (options.jobs !== undefined)
+    return (await import('./bulk.js')).default(words, options, screen);
+  const [image, store] = words;
+  if (image === undefined || store === undefined) {
+    throw fault('usage', {
+      problem: `Missing required argument '${image === undefined ? 'image' : 'store'}'.`,
+      advice: 'Name an image and its store, or a file of jobs with --jobs.',
+    });
+  }
   const { trust, ...asked } = options as Omit<TakeOptions, 'image' | 'store'> & { trust?: boolean };
   if (trust && asked.audit !== undefined) {
     throw fault('usage', {
@@ -42,6 +52,6 @@ export default async (
   const result = await withSignals((signal) =>
     take({ ...asked, audit, image, store, events: screen.events(), signal }),
   );
-  screen.result(result, () => words(result));
+  screen.result(result, () => sentence(result));
   return 0;
 };

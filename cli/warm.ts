@@ -21,7 +21,7 @@ export const warmPools = ([verb = '', ...words]: readonly string[]): Pools | und
   try {
     // With a dirty source, how large the image is says nothing.
     const whole = VERBS.has(verb) && !words.some((word) => word.startsWith('--dirty'));
-    return whole && words.some(isLarge) ? new Pools(availableParallelism()) : undefined;
+    return whole && words.some(isLarge) ? new Pools({ spare: availableParallelism() }) : undefined;
   } catch {
     return undefined; // Whatever is wrong with a path, the command itself says it better.
   }

@@ -17,12 +17,14 @@ const KEEP_OPTIONS = [
 ] as const;
 
 const addTake = (program: Command): void => {
-  common(program.command('take <image> <store>'))
+  common(program.command('take [image] [store]'))
     .summary('take a snapshot of an image')
     .description(
       'Takes a snapshot of IMAGE (a file, a block device, or - for standard input) into STORE.\n' +
-        'The first one makes the store and is complete; each later one stores only what changed.',
+        'The first one makes the store and is complete; each later one stores only what changed.\n' +
+        'With --jobs, takes all images that FILE lists, several at once; one that fails stops no other.',
     )
+    .option('--jobs <file>', 'images, stores and options from a YAML or JSON file')
     .option('-t, --tag <tag>', 'name of the snapshot (default: made from the time)')
     .option('--parent <snapshot>', 'compare with: latest, a tag, #id, uuid, or none', 'latest')
     .option(
@@ -59,11 +61,28 @@ Examples:
   nvsnap take /dev/pmem0 pmem.qcow2 --tag before-upgrade
   ssh host cat nvdimm.img | nvsnap take - vm.qcow2 --size 256G
   nvsnap take nvdimm.img vm.qcow2 --dirty bitmap:/run/vm/dirty.bits
+  nvsnap take --jobs images.yaml
 
 Dirty sources:
 ${SOURCE_USAGES.map((usage) => `  ${usage}`).join('\n')}`,
     )
     .action(act(() => import('./take.js')));
+};
+
+const addWatch = (program: Command): void => {
+  common(program.command('watch <jobs>'))
+    .summary('take snapshots on a schedule')
+    .description(
+      'Takes all images that the file JOBS lists, at once and then at every interval that it names, and removes\n' +
+        'the snapshots that its rules do not keep. A line per job and round on standard output; ends with SIGTERM.',
+    )
+    .option('--once', 'one round only, for cron')
+    .option('--memory <size>', 'for batches in flight of all takes together', parseMemory)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  nvsnap watch images.yaml\n  nvsnap watch images.yaml --json\n  nvsnap watch images.yaml --once',
+    )
+    .action(act(() => import('./watch.js')));
 };
 
 const addConvert = (program: Command): void => {
@@ -186,6 +205,7 @@ Examples:
 
 export const addWriters = (program: Command): void => {
   addTake(program);
+  addWatch(program);
   addConvert(program);
   addShipping(program);
   addRemovers(program);

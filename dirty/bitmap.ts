@@ -41,6 +41,7 @@ export const bitmapKind: SourceKind = {
   name: 'bitmap',
   usage: 'bitmap:FILE[,page=4096][,since=UUID]',
   argument: 'needed',
+  namesPath: true,
   keys: ['page', 'since'],
   open: (spec) => {
     const page = pageOf(spec);

@@ -74,6 +74,7 @@ export const holesKind: SourceKind = {
   name: 'holes',
   usage: 'holes[:FILE][,since=UUID]',
   argument: 'optional',
+  namesPath: true,
   keys: ['since'],
   open: (spec) => (spec.argument === undefined ? instead(spec) : besides(spec)),
 };

@@ -5,7 +5,7 @@ import { holesKind } from './holes.js';
 import { reflinkKind } from './reflink.js';
 import { scanKind } from './scan.js';
 import type { DirtySource } from './source.js';
-import { openSpec, type SourceKind } from './spec.js';
+import { absoluteSpec, openSpec, type SourceKind } from './spec.js';
 
 export { scanSource } from './scan.js';
 export type { Changes, DirtySource, Epoch, Frozen, Since, TrackedImage } from './source.js';
@@ -18,3 +18,7 @@ export const SOURCE_USAGES: readonly string[] = SOURCE_KINDS.map(({ usage }) => 
 
 /** The dirty source that `spec` names, as in "bitmap:/run/vm/dirty"; throws a Fault when there is none. */
 export const openSource = (spec: string): DirtySource => openSpec(spec, SOURCE_KINDS);
+
+/** The same source, of which a path that is relative counts from `folder`. */
+export const sourceIn = (folder: string, spec: string): string =>
+  absoluteSpec(spec, folder, SOURCE_KINDS);

@@ -38,6 +38,7 @@ export class LineFile {
   readonly #fd: number;
   readonly #before: string;
   #image = '';
+  /** True once `commit` has been tried. */
   #committed = false;
 
   /** Opens and locks the file, and makes it when there is none. `source` is for faults. */
@@ -89,12 +90,13 @@ export class LineFile {
   /** From now on the dirt counts from snapshot `uuid`. */
   commit(uuid: string): void {
     const content: Content = { since: uuid, image: this.#image };
+    // Even if this fails: what was true before is not true any more.
+    this.#committed = true;
     try {
       this.#write(`${JSON.stringify(content)}\n`);
     } catch (error) {
       throw ioFault(error, this.path, 'write');
     }
-    this.#committed = true;
   }
 
   /** Closes the file; without `commit` before, it says again what it said. */

@@ -170,6 +170,7 @@ export const reflinkKind: SourceKind = {
   name: NAME,
   usage: 'reflink[:DIR]',
   argument: 'optional',
+  namesPath: true,
   keys: [],
   open: ({ argument }) => reflinkSource(argument),
 };

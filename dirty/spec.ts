@@ -1,5 +1,6 @@
 // A dirty source as people write it: NAME[:ARGUMENT][,KEY=VALUE…], as in "bitmap:/run/vm/dirty,page=4096".
 
+import { resolve } from 'node:path';
 import { fault } from '../disk/index.js';
 import type { DirtySource } from './source.js';
 
@@ -16,6 +17,8 @@ export interface SourceKind {
   /** As in help: "bitmap:FILE[,page=4096]". */
   readonly usage: string;
   readonly argument: 'needed' | 'optional' | 'none';
+  /** True when the argument is a path. */
+  readonly namesPath?: boolean;
   readonly keys: readonly string[];
   open(spec: SourceSpec): DirtySource;
 }
@@ -49,4 +52,17 @@ export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySourc
     values.set(key, value.join('='));
   }
   return kind.open({ name, argument, values });
+};
+
+/** The same source, of which a path that is relative counts from `folder`. */
+export const absoluteSpec = (
+  spec: string,
+  folder: string,
+  kinds: readonly SourceKind[],
+): string => {
+  const [, name, argument, rest] = /^([^:,]*):([^,]*)(.*)$/s.exec(spec) ?? [];
+  if (argument === undefined || !kinds.some((kind) => kind.name === name && kind.namesPath)) {
+    return spec;
+  }
+  return `${name}:${resolve(folder, argument)}${rest}`;
 };

@@ -177,6 +177,36 @@ const CATALOGUE = {
       `${d.store} holds the snapshot of the stream already, tagged ${JSON.stringify(d.tag)}.`,
       'There is nothing to do.',
     ),
+  // bulk runs
+  'jobs-unreadable': (d: { path: string; reason: string }) =>
+    say(
+      `The jobs file ${d.path} cannot be read: ${d.reason}.`,
+      'Check the path and its permissions; docs/bulk.md shows what belongs in it.',
+    ),
+  'jobs-invalid': (d: {
+    path: string;
+    line: number;
+    column: number;
+    problem: string;
+    advice: string;
+    /** What else is wrong, as line:column: sentence. */
+    others: readonly string[];
+  }) => say(`${d.path}:${d.line}:${d.column}: ${d.problem}.`, d.advice),
+  'jobs-watched': (d: { path: string; holder: string }) =>
+    say(
+      `The jobs of ${d.path} are being watched by ${d.holder}.`,
+      'Stop that one first, or give the other jobs a file of their own.',
+    ),
+  'before-failed': (d: { group: string; command: string; how: string }) =>
+    say(
+      `The command before the group ${JSON.stringify(d.group)} (${d.command}) ${d.how}.`,
+      'None of its images was read; run the command by hand to see why.',
+    ),
+  'after-failed': (d: { group: string; command: string; how: string }) =>
+    say(
+      `The command after the group ${JSON.stringify(d.group)} (${d.command}) ${d.how}.`,
+      'The snapshots are whole; see to it by hand that the images may change again.',
+    ),
   // writing
   'disk-full': (d: { path: string }) =>
     say(
@@ -226,7 +256,13 @@ export interface FaultData {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-const USAGE: ReadonlySet<FaultCode> = new Set(['usage', 'tag-invalid', 'memory-too-small']);
+const USAGE: ReadonlySet<FaultCode> = new Set([
+  'usage',
+  'tag-invalid',
+  'memory-too-small',
+  'jobs-unreadable',
+  'jobs-invalid',
+]);
 const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'store-damaged',
   'digest-mismatch',

@@ -105,3 +105,13 @@ export const lockWriter = (path: string, fd: number, alone = false): void => {
   lockAgainstQemu(path, fd, alone);
   if (!isNamed(path, fd)) throw fault('store-exists', { path });
 };
+
+/**
+ * Makes the caller the only one that has this lock on an open file, which need not be writable, until the file is
+ * closed. Undefined, or who has it. Of two that ask in the same moment, neither may get it.
+ */
+export const lockAlone = (fd: number): string | undefined => {
+  const mine = tryLockByte(fd, WRITER_LOCK_BYTE, true);
+  if (mine && !isByteLocked(fd, WRITER_LOCK_BYTE)) return undefined;
+  return findHolder(fd, WRITER_LOCK_BYTE);
+};

@@ -1,9 +1,11 @@
 // The threads of one stage: a Piscina pool. It may start before it is known what exactly it will do, while
-// the store is being opened; what a run asks of it comes with the run's first tasks.
+// the store is being opened; what a run asks of it comes with the run's first tasks. It serves several runs at
+// once: each has a few tasks in its queue at most, so none waits for another's end.
 
 import { createRequire } from 'node:module';
+import { BroadcastChannel } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import type { Outcome, Task, ThreadSetup } from './thread.js';
+import type { Outcome, PoolSetup, Task, ThreadSetup } from './thread.js';
 
 /** Tasks posted to a thread ahead of the one it works on, so that it need not wait for the next. */
 export const TASKS_PER_THREAD = 2;
@@ -13,18 +15,34 @@ const load = createRequire(import.meta.url);
 
 const WORKER = new URL('./worker.js', import.meta.url).href;
 
+/** Tells the channels of pools apart, also those of another copy of this module. */
+let channels = 0;
+const channelName = (): string => {
+  channels += 1;
+  return `nvsnap pool ${channels} ${Math.random()}`;
+};
+
 export class Pool {
   readonly threads: number;
   readonly #piscina: Piscina;
-  /** What the threads are to do now, and how many of them have not been told yet. */
-  #setup: ThreadSetup | undefined;
-  #untold = 0;
+  /** The runs that use it, and how many threads have not been told yet what each of them wants. */
+  readonly #untold = new Map<number, number>();
+  /**
+   * All threads hear of a run's end here: which of them gets a task is not ours to say. Made with the first end that
+   * the pool outlives, since it takes a millisecond or two.
+   */
+  #ends: BroadcastChannel | undefined;
+  readonly #endsName = channelName();
+  #closed = false;
   #broken: { readonly error: unknown } | undefined;
+  /** Set when the pool is to end with its last run. */
+  #retired: { readonly closed: Promise<void>; end(): void } | undefined;
 
   /** Starts the threads. A stage whose module's URL is known already is loaded meanwhile. */
   constructor(threads: number, module?: string) {
     this.threads = threads;
     const { Piscina } = load('piscina') as typeof import('piscina');
+    const setup: PoolSetup = { module, ends: this.#endsName };
     this.#piscina = new Piscina({
       filename: WORKER,
       // A pool that grows and shrinks kills and respawns threads all the time.
@@ -34,7 +52,7 @@ export class Pool {
       // 'sync' never turns a worker's event loop, so native finalizers never run and memory grows.
       atomics: 'async',
       recordTiming: false,
-      workerData: module,
+      workerData: setup,
     });
     // A stage may throw from a timer, between two batches: unheard, that would end the process.
     this.#piscina.on('error', (error: unknown) => {
@@ -47,22 +65,61 @@ export class Pool {
     return this.#broken;
   }
 
+  /** True while a run uses it. */
+  get busy(): boolean {
+    return this.#untold.size > 0;
+  }
+
+  /** Begins to serve a run; `leave` ends it. */
+  join(run: number): void {
+    this.#untold.set(run, this.threads);
+  }
+
+  /** No task of the run is under way any more: its threads let go of its slabs. */
+  leave(run: number): void {
+    this.#untold.delete(run);
+    if (!this.busy) this.#retired?.end();
+    // Most pools are closed right after their only run.
+    setImmediate(() => this.#tellEnd(run));
+  }
+
+  #tellEnd(run: number): void {
+    if (this.#closed) return;
+    if (!this.#ends) {
+      this.#ends = new BroadcastChannel(this.#endsName);
+      this.#ends.unref();
+    }
+    this.#ends.postMessage(run);
+  }
+
   /** Runs the stage on the batch in a slab, as `setup` says. Rejects when a thread ends. */
   async run(setup: ThreadSetup, slab: number): Promise<Outcome> {
-    if (setup !== this.#setup) {
-      this.#setup = setup;
-      this.#untold = this.threads;
-    }
+    const { run } = setup;
     // Which thread takes a task is Piscina's choice, so all are told until each has answered once.
-    const task: Task =
-      this.#untold > 0 ? { slab, run: setup.run, setup } : { slab, run: setup.run };
+    const task: Task = (this.#untold.get(run) ?? 0) > 0 ? { slab, run, setup } : { slab, run };
     const outcome = (await this.#piscina.run(task)) as Outcome;
-    if (outcome.opened && setup === this.#setup) this.#untold -= 1;
+    const untold = this.#untold.get(run);
+    if (outcome.opened && untold !== undefined) this.#untold.set(run, untold - 1);
     return outcome;
+  }
+
+  /** Ends the threads once no run uses them; resolves when they have ended. */
+  retire(): Promise<void> {
+    if (!this.#retired) {
+      let end = (): void => {};
+      const closed = new Promise<void>((resolve) => {
+        end = () => resolve(this.close());
+      });
+      this.#retired = { closed, end };
+      if (!this.busy) end();
+    }
+    return this.#retired.closed;
   }
 
   /** Ends the threads. No task may be running. */
   async close(): Promise<void> {
+    this.#closed = true;
+    this.#ends?.close();
     await this.#piscina.destroy();
   }
 }

@@ -1,36 +1,82 @@
 // The pools that runs take their threads from. They outlive a run: they may start before it, and serve the
-// next one.
+// next one, or several at once.
 
 import { Pool } from './pool.js';
 import type { StagePlace } from './stage.js';
+import { SlabStock } from './stock.js';
 
 interface Assigned {
   readonly module: string;
   readonly pool: Pool;
 }
 
+export interface PoolsOptions {
+  /** So many threads start at once, for the first stage that wants exactly so many. */
+  readonly spare?: number;
+  /**
+   * Every stage gets so many threads, whatever a run asks for: for several runs at once. Left out: as many as
+   * the run asks for that comes when no other uses them.
+   */
+  readonly threads?: number | undefined;
+  /** Bytes of slabs that go from one run to the next; left out: none. */
+  readonly memory?: number | undefined;
+}
+
+/** Microseconds that a stage has worked on the main thread, in all runs. */
+export interface Spent {
+  micros: number;
+}
+
 export class Pools {
   /** By the stage's name. */
   readonly #pools = new Map<string, Assigned>();
+  readonly #spent = new Map<string, Spent>();
+  readonly #threads: number | undefined;
+  /** Where runs may get the memory of their slabs. */
+  readonly stock: SlabStock;
   /** Threads that no stage has yet. */
   #spare: Pool | undefined;
   readonly #closing: Promise<void>[] = [];
 
-  /** Starts `spare` threads at once, for the first stage that wants exactly so many. */
-  constructor(spare = 0) {
+  constructor({ spare = 0, threads, memory = 0 }: PoolsOptions = {}) {
+    this.stock = new SlabStock(memory);
+    this.#threads = threads;
     this.#spare = spare > 0 ? new Pool(spare) : undefined;
   }
 
-  /** The pool of a stage, with exactly so many threads; starts it unless it runs. */
-  start({ name, module, threads }: StagePlace): Pool {
+  /** The pool of a stage, if it runs and can serve another run. */
+  #running({ name, module, threads }: StagePlace): Pool | undefined {
     const known = this.#pools.get(name);
-    if (known?.module === module && known.pool.threads === threads && !known.pool.broken) {
-      return known.pool;
-    }
-    if (known) this.#closing.push(known.pool.close());
+    if (known?.module !== module || known.pool.broken) return undefined;
+    // Who comes while others are at work has to do with what they have.
+    return known.pool.threads === (this.#threads ?? threads) || known.pool.busy
+      ? known.pool
+      : undefined;
+  }
+
+  /** True when the stage's threads run already, so that they cost nothing more. */
+  isRunning(place: StagePlace): boolean {
+    return this.#running(place) !== undefined;
+  }
+
+  /** The pool of a stage; starts it unless it runs. */
+  start(place: StagePlace): Pool {
+    const running = this.#running(place);
+    if (running) return running;
+    const { name, module } = place;
+    const threads = this.#threads ?? place.threads;
+    const known = this.#pools.get(name);
+    if (known) this.#closing.push(known.pool.retire());
     const pool = this.#takeSpare(threads) ?? new Pool(threads, module);
     this.#pools.set(name, { module, pool });
     return pool;
+  }
+
+  /** What a stage has cost on the main thread so far: threads that stay pay for many small runs together. */
+  spent({ name }: StagePlace): Spent {
+    const known = this.#spent.get(name) ?? { micros: 0 };
+    this.#spent.set(name, known);
+    return known;
   }
 
   #takeSpare(threads: number): Pool | undefined {

@@ -96,6 +96,7 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     slabs.close(fault('cancelled', { by: 'the caller' }));
   };
   line.signal?.addEventListener('abort', stop, { once: true });
+  let sound = false;
   try {
     const batches = line.source((bytes) => meter.advance(bytes));
     const source = Readable.from(starting(batches, stages), {
@@ -106,6 +107,7 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     await pipeline([source, ...lanes, sink], options);
     for (const stage of stages) stage.check();
     meter.end();
+    sound = slabs.idle === slabs.memory.length;
     return reports(meter.elapsedMs);
   } catch (error) {
     stop();
@@ -114,5 +116,7 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   } finally {
     line.signal?.removeEventListener('abort', stop);
     await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
+    for (const stage of stages) stage.end();
+    line.pools.stock.give(slabs.memory, sound);
   }
 };

@@ -11,6 +11,7 @@ import {
   roundUp,
   type SharedBytes,
 } from '../disk/index.js';
+import type { SlabStock } from './stock.js';
 
 /** What a stage knows of one cluster of a batch; one byte each. */
 export const Kind = {
@@ -228,9 +229,11 @@ export class SlabPool {
   readonly #waiting: Array<{ resolve(batch: Batch): void; reject(error: Error): void }> = [];
   #closed: Error | undefined;
 
-  constructor(layout: SlabLayout, count: number) {
+  /** `stock`: where their memory comes from, if not from the system. */
+  constructor(layout: SlabLayout, count: number, stock?: SlabStock) {
     this.layout = layout;
-    this.memory = Array.from({ length: count }, () => allocateSlab(layout));
+    const bytes = slabBytes(layout);
+    this.memory = Array.from({ length: count }, () => stock?.take(bytes) ?? allocateSlab(layout));
     this.#free = this.memory.map((memory, i) => new Batch(i, layout, memory)).reverse();
   }
 

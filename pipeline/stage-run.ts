@@ -6,7 +6,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
 import type { Pool } from './pool.js';
-import type { Pools } from './pools.js';
+import type { Pools, Spent } from './pools.js';
 import type { Batch } from './slab.js';
 import type { StageUse } from './stage.js';
 import { type StageReport, StageTally } from './tally.js';
@@ -28,9 +28,9 @@ export class StageRun {
   readonly #tally: StageTally;
   #pool: Pool | undefined;
   #here: ((batch: Batch) => Promise<Outcome>) | undefined;
-  /** Microseconds of work on the main thread. */
-  #micros = 0;
-  /** Of these, since the event loop was last given its turn. */
+  /** Work on the main thread, of this run and those that had the same pools. */
+  readonly #spent: Spent;
+  /** Microseconds of it since the event loop was last given its turn. */
   #sinceTurn = 0;
   /** Where the last batch was that was with any thread. */
   #lastOffset = 0;
@@ -42,6 +42,7 @@ export class StageRun {
     this.#setup = { ...setup, module: use.module, options: use.options };
     this.#pools = pools;
     this.#tally = new StageTally(use.name);
+    this.#spent = pools.spent(use);
   }
 
   /** What the stage has done in `elapsedMs` of the run. */
@@ -62,15 +63,24 @@ export class StageRun {
 
   /** Starts the threads, if they are not started yet. */
   prepare(): Pool {
-    this.#pool ??= this.#pools.start(this.use);
+    if (!this.#pool) {
+      this.#pool = this.#pools.start(this.use);
+      this.#pool.join(this.#setup.run);
+    }
     return this.#pool;
+  }
+
+  /** The run has ended, and no batch is with any thread. */
+  end(): void {
+    this.#pool?.leave(this.#setup.run);
   }
 
   /** True while threads would cost more than they have to do, as far as is known. */
   get #beginsHere(): boolean {
     const { beginsHere, threads } = this.use;
     if (beginsHere !== true || this.#pool !== undefined) return false;
-    if (this.#micros < START_MICROS * threads) return true;
+    if (this.#pools.isRunning(this.use)) return false;
+    if (this.#spent.micros < START_MICROS * threads) return true;
     return performance.eventLoopUtilization(this.#began).utilization < BUSY_SHARE;
   }
 
@@ -79,7 +89,7 @@ export class StageRun {
     this.#here ??= openStage(this.#setup);
     const outcome = await this.#here(batch);
     if ('micros' in outcome) {
-      this.#micros += outcome.micros;
+      this.#spent.micros += outcome.micros;
       this.#sinceTurn += outcome.micros;
     }
     if (this.#sinceTurn >= TURN_MICROS) {

@@ -18,6 +18,14 @@ export interface ThreadSetup {
   readonly options: unknown;
 }
 
+/** What a thread is started with. */
+export interface PoolSetup {
+  /** URL of the stage's module, where it is known. */
+  readonly module: string | undefined;
+  /** Name of the broadcast channel on which the numbers of ended runs come. */
+  readonly ends: string;
+}
+
 /** One batch for one thread. `setup` is there while not every thread of the pool has it. */
 export interface Task {
   readonly slab: number;

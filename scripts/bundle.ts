@@ -3,6 +3,7 @@
 //
 //     dist/run/nvsnap.js     the command
 //     dist/run/index.js      the library
+//     dist/run/bulk.js       bulk runs, for the library
 //     dist/run/stage.js      the door for stages
 //     dist/run/examine.js    the examiner of dirty sources
 //     dist/run/worker.js     what pools start, and one file per stage beside it
@@ -21,20 +22,21 @@ const stages = readdirSync(`${root}stages`)
   .filter((file) => file.endsWith('.ts') && file !== 'index.ts')
   .map((file) => basename(file, '.ts'));
 
-/** Loading it takes longer than anything else that the command does before its work. */
-const INLINED = 'commander';
-const REQUIRE =
-  "import { createRequire as nvsnapRequire } from 'node:module'; const require = nvsnapRequire(import.meta.url);";
-
 const { dependencies } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
   dependencies: Record<string, string>;
 };
+
+/** Of many modules each: loading them takes longer than anything else that the command does before its work. */
+const INLINED = ['commander', 'yaml', 'zod'].filter((name) => name in dependencies);
+const REQUIRE =
+  "import { createRequire as nvsnapRequire } from 'node:module'; const require = nvsnapRequire(import.meta.url);";
 
 const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: {
     nvsnap: 'cli/main.ts',
     index: 'snapshot/index.ts',
+    bulk: 'bulk/index.ts',
     stage: 'pipeline/index.ts',
     examine: 'dirty/examine.ts',
     worker: 'pipeline/worker.ts',
@@ -46,20 +48,21 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  // What is needed to read the command line comes along; everything else is loaded from node_modules.
-  external: Object.keys(dependencies).filter((name) => name !== INLINED),
+  // What is needed to read the command line and jobs comes along; everything else is loaded from node_modules.
+  external: Object.keys(dependencies).filter((name) => !INLINED.includes(name)),
   // commander is CommonJS and asks for Node's modules by require.
   banner: { js: REQUIRE },
   metafile: true,
   logLevel: 'warning',
 });
 
-// Its licence asks to go with it.
-const licence = `${INLINED}.LICENSE`;
-copyFileSync(`${root}node_modules/${INLINED}/LICENSE`, `${root}dist/run/${licence}`);
+// Their licences ask to go with them.
+for (const name of INLINED) {
+  copyFileSync(`${root}node_modules/${name}/LICENSE`, `${root}dist/run/${name}.LICENSE`);
+}
 
 // Chunks are named by their content: those of an earlier build stay until somebody removes them.
 for (const file of readdirSync(`${root}dist/run`)) {
-  if (file !== licence && !(`dist/run/${file}` in metafile.outputs))
+  if (!file.endsWith('.LICENSE') && !(`dist/run/${file}` in metafile.outputs))
     rmSync(`${root}dist/run/${file}`);
 }

@@ -27,7 +27,8 @@ type View = readonly string[] | typeof EVERY_DOOR | typeof EVERY_FILE;
 
 /** What each room may import, written out in full so that no one has to compute a closure. */
 const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
-  ['cli', ['snapshot', 'pipeline', 'disk']],
+  ['cli', ['bulk', 'snapshot', 'pipeline', 'disk']],
+  ['bulk', ['snapshot', 'disk']],
   ['snapshot', ['stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
   ['stages', ['pipeline', 'disk']],
   ['dirty', ['disk']],

@@ -155,7 +155,7 @@ export class Draft {
     });
     const clusters = batchBytes / clusterSize;
     const packedBytes = codec === 'none' ? 0 : batchBytes;
-    const slabs = planSlabs({ clusterSize, clusters, packedBytes }, steps, batches, memory);
+    const slabs = planSlabs({ clusterSize, clusters, packedBytes }, steps, batches, memory, pools);
     const reports = await run({
       verb,
       slabs,

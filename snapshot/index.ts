@@ -8,6 +8,7 @@ export {
   openSource,
   type Since,
   SOURCE_USAGES,
+  sourceIn,
   type TrackedImage,
 } from '../dirty/index.js';
 export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
@@ -41,6 +42,7 @@ export type { Dedup } from './draft.js';
 export { type ExportOptions, type ExportResult, exportSnapshot } from './export.js';
 export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
+export { checkTag } from './names.js';
 export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';

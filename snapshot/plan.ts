@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { fault, MiB } from '../disk/index.js';
 import {
+  type Pools,
   type SlabLayout,
   SlabPool,
   type Step,
@@ -131,6 +132,7 @@ export const planSlabs = (
   steps: readonly Step[],
   batches: number,
   memory = DEFAULT_MEMORY,
+  pools?: Pools,
 ): SlabPool => {
   if (!Number.isSafeInteger(memory)) {
     throw fault('usage', {
@@ -145,5 +147,5 @@ export const planSlabs = (
   if (affordable < Math.min(wanted, MIN_SLABS)) {
     throw fault('memory-too-small', { given: memory, needed: each * MIN_SLABS });
   }
-  return new SlabPool(layout, Math.min(wanted, affordable));
+  return new SlabPool(layout, Math.min(wanted, affordable), pools?.stock);
 };

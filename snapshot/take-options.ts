@@ -39,6 +39,13 @@ export interface TakeOptions extends RunOptions, AuditOptions {
   readonly otherImage?: boolean | undefined;
   /** A file that records every write and sync of the store, for tests and audits. */
   readonly ioLog?: string | undefined;
+  /**
+   * Does what reads the image and writes the store when it pleases, once the line is drawn: for many takes, of
+   * which only some are to be at work. Left out: at once.
+   */
+  readonly turn?: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
+  /** Called once when the image may change again: it is read. A take that fails before need not call it. */
+  readonly released?: (() => void) | undefined;
 }
 
 /** What a take did. Sizes in bytes, times in milliseconds. */

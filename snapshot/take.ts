@@ -4,7 +4,7 @@
 
 import fs from 'node:fs';
 import { type DirtySource, type Epoch, openSource, scanSource } from '../dirty/index.js';
-import { Fault, ioFault, openDigester } from '../disk/index.js';
+import { Fault, ioFault, openDigester, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { OwnSnapshot } from '../qcow2/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
@@ -89,6 +89,10 @@ interface Job {
   readonly began: number;
 }
 
+/** Where what reads and writes much waits until it is to be done. */
+const turnOf = ({ turn }: TakeOptions): NonNullable<TakeOptions['turn']> =>
+  turn ?? ((work) => work());
+
 /** The parent, with digests: another program's is given some first. */
 const withParent = async ({
   options,
@@ -100,12 +104,17 @@ const withParent = async ({
   if (!chosen) return { target, parent: undefined };
   const own = asOwn(chosen);
   if (own) return { target, parent: own };
-  // Before anything is changed: the digests to compare with are not there yet.
   const checks = image.seekable && options.otherImage !== true;
-  if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
-  const adopted = await adoptSnapshot(target, chosen, pools, options);
+  const adopted = await turnOf(options)(async () => {
+    // Before anything is changed: the digests to compare with are not there yet.
+    if (checks) await checkLikeness(target.store, chosen, image, { ...options, pools });
+    return await adoptSnapshot(target, chosen, pools, options);
+  });
   return { target: adopted.target, parent: adopted.snapshot };
 };
+
+/** True when the image may change while it is taken. */
+const isFrozen = ({ frozen }: Epoch): boolean => frozen?.onlyChanges === false;
 
 /** What is read: the image, or what its dirty source has frozen of it. */
 const readingImage = async (
@@ -129,16 +138,11 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
   const epoch = await beginEpoch(source, image, parent, target.facts.uuid);
-  let reading = image;
+  const drawn: DrawnJob = { ...job, target, tag, epoch };
   try {
-    const { store, facts } = target;
-    if (parent && !options.otherImage && epoch.frozen?.onlyChanges !== true) {
-      checkLineage(store, image, parent, openDigester(facts.digest, facts.seed));
-    }
-    reading = await readingImage(job, epoch, target, parent);
-    return await takeEpoch({ ...job, target, tag, epoch, reading }, parent);
+    if (isFrozen(epoch)) options.released?.();
+    return await turnOf(options)(() => takeDrawn(drawn, parent));
   } finally {
-    if (reading !== image) reading.close();
     await epoch.dispose();
   }
 };
@@ -147,12 +151,40 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
 interface DrawnJob extends Job {
   readonly tag: string;
   readonly epoch: Epoch;
-  /** What is read in the image's place. */
-  readonly reading: Image;
 }
 
-const takeEpoch = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promise<TakeResult> => {
-  const { options, image, source, target, pools, tag, epoch, reading } = job;
+const takeDrawn = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promise<TakeResult> => {
+  const { options, image, target, epoch } = job;
+  const { store, facts } = target;
+  if (options.signal?.aborted) throw abortFault(options.signal);
+  const reading = await readingImage(job, epoch, target, parent);
+  try {
+    if (parent && !options.otherImage && epoch.frozen?.onlyChanges !== true) {
+      checkLineage(store, reading, parent, openDigester(facts.digest, facts.seed));
+    }
+    return await takeFrom(reading, job, parent);
+  } finally {
+    if (reading !== image) reading.close();
+  }
+};
+
+/** The snapshot is there whatever becomes of its line: without one, the next take reads everything. */
+const keepLine = async ({ options, source, epoch }: DrawnJob, uuid: string): Promise<void> => {
+  try {
+    await epoch.commit(uuid);
+  } catch (error) {
+    const sentence = `The next take will read the whole image, since ${source.name} could not keep its line: ${reasonOf(error)}`;
+    options.events?.emit('notice', sentence);
+  }
+};
+
+/** Takes what is read from `reading`, in the image's place. */
+const takeFrom = async (
+  reading: Image,
+  job: DrawnJob,
+  parent: OwnSnapshot | undefined,
+): Promise<TakeResult> => {
+  const { options, image, source, target, pools, tag, epoch } = job;
   const { store } = target;
   const judging = { source, epoch, image: reading, target, parent };
   const { candidates, report } = await judge(judging, { ...options, pools });
@@ -164,6 +196,7 @@ const takeEpoch = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promis
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
     reading.checkSize();
+    if (!isFrozen(epoch)) options.released?.();
     if (options.signal?.aborted) throw abortFault(options.signal);
     // Loaded here, since before the run there is no time for it.
     const { randomUUID } = await import('node:crypto');
@@ -175,7 +208,7 @@ const takeEpoch = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promis
       epoch: epoch.id,
       image: image.realPath,
     });
-    await epoch.commit(uuid);
+    await keepLine(job, uuid);
     await ending;
     const { counts } = draft;
     return {

@@ -57,7 +57,7 @@ const PEERS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** What makes nothing that could be wrong, or is its own judge. */
-const WITHOUT_OUTPUT = new Set(['dd', 'cmp']);
+const WITHOUT_OUTPUT = new Set(['dd', 'cmp', 'single', 'processes']);
 
 t.test('every case runs and is verified', async (t) => {
   const dir = tempDir(t);
@@ -67,13 +67,15 @@ t.test('every case runs and is verified', async (t) => {
   const report = JSON.parse(stdout) as Printed;
   t.same(
     report.results.map((result) => result.case),
-    ['first', 'restore', 'verify', 'next', 'none', 'scan', 'update', 'diff'],
+    ['first', 'restore', 'verify', 'next', 'none', 'scan', 'update', 'diff', 'bulk', 'bulk'],
   );
   const installed = report.peers.filter(({ version }) => version).map(({ name }) => name);
-  const here = new Set([...installed, 'whole']);
+  const here = new Set([...installed, 'whole', 'single', 'processes']);
   t.ok(here.has('qemu-img'), 'qemu-img is here');
   for (const result of report.results) {
-    const expected = PEERS[result.case] ?? [];
+    // Of the two results of bulk, one is beside each.
+    const expected =
+      result.case === 'bulk' ? result.ratios.map(({ peer }) => peer) : (PEERS[result.case] ?? []);
     const found = expected.filter((name) => here.has(name));
     t.same(
       result.laps.map(({ name }) => name),
@@ -96,6 +98,10 @@ t.test('every case runs and is verified', async (t) => {
     // A verification makes nothing either.
     t.same(result.verified, result.case === 'verify' ? found : made);
   }
+  t.same(
+    report.results.slice(-2).flatMap(({ ratios }) => ratios.map(({ peer }) => peer)),
+    ['single', 'processes'],
+  );
   t.same(
     report.images.map(({ size }) => size),
     [16 * MiB, 32 * MiB],

@@ -52,10 +52,12 @@ export const runLine = async (line: {
   readonly onLease?: (index: number) => void;
   /** Threads that stay; left out: the run's own. */
   readonly pools?: Pools;
+  /** Left out: the run's own. */
+  readonly slabs?: SlabPool;
   /** Bytes missing from the last batch. */
   readonly short?: number;
 }): Promise<Outcome> => {
-  const slabs = new SlabPool(LAYOUT, line.slabCount);
+  const slabs = line.slabs ?? new SlabPool(LAYOUT, line.slabCount);
   const arrived: number[] = [];
   let yielded = 0;
   let mostLeased = 0;

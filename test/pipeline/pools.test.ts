@@ -44,7 +44,7 @@ t.test('another number of threads, or another stage, gets threads of its own', a
 
 t.test('spare threads go to the first stage that wants so many', async (t) => {
   const before = threadCount();
-  const pools = new Pools(2);
+  const pools = new Pools({ spare: 2 });
   const [one, two] = [probe('one', 1), probe('two', 2, { waitMs: 2 })];
   const out = await runLine({ steps: [one.use, two.use], batches: 30, slabCount: 8, pools });
   t.equal(out.error, undefined);
@@ -53,7 +53,7 @@ t.test('spare threads go to the first stage that wants so many', async (t) => {
   t.equal(threadCount(), before + 3, 'three threads, not five');
   await pools.close();
   t.ok((await settledThreads(before)) <= before);
-  const unused = new Pools(4);
+  const unused = new Pools({ spare: 4 });
   await unused.close();
   t.ok((await settledThreads(before)) <= before, 'those that nobody wanted end too');
 });

@@ -42,6 +42,7 @@ const install = (t: Test): { project: string; files: readonly string[] } => {
 };
 
 const CONSUMER = `import { createEmitter, Fault, type Progress, restore, take, type TakeResult } from 'nvsnap';
+import { type BulkResult, readJobs, runBulk } from 'nvsnap/bulk';
 import { stage } from 'nvsnap/stage';
 
 const events = createEmitter();
@@ -54,6 +55,8 @@ try {
 } catch (error) {
   if (error instanceof Fault) console.log(error.code);
 }
+const all: BulkResult = await runBulk(readJobs('jobs.json'));
+if (all.taken !== 1) throw new Error(JSON.stringify(all.jobs));
 `;
 
 t.test('the package works when installed elsewhere', async (t) => {
@@ -67,6 +70,8 @@ t.test('the package works when installed elsewhere', async (t) => {
   );
 
   writeFileSync(join(project, 'image'), Buffer.alloc(300_000, 'nvdimm '));
+  const jobs = [{ image: 'image', store: 'bulk.qcow2' }];
+  writeFileSync(join(project, 'jobs.json'), JSON.stringify({ jobs }));
   writeFileSync(join(project, 'main.ts'), CONSUMER);
   const compiler = ['--strict', '--module', 'NodeNext', '--target', 'ES2023', '--types', 'node'];
   run(project, process.execPath, ['node_modules/typescript/bin/tsc', ...compiler, 'main.ts']);

@@ -1,4 +1,4 @@
-// Memory of a take or restore: done in a process of its own, which reads its own peak.
+// Memory of a take, restore or bulk run: done in a process of its own, which reads its own peak.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -19,7 +19,9 @@ const DRIFT_BYTES = 64 * MiB;
 /** Plain data, so that it can go to another process. */
 export type FootprintJob =
   | { readonly verb: 'take'; readonly options: Omit<TakeOptions, 'events' | 'signal'> }
-  | { readonly verb: 'restore'; readonly options: Omit<RestoreOptions, 'events' | 'signal'> };
+  | { readonly verb: 'restore'; readonly options: Omit<RestoreOptions, 'events' | 'signal'> }
+  /** A bulk run of the jobs in a file. */
+  | { readonly verb: 'bulk'; readonly jobs: string };
 
 /** Resident bytes when so much of the image was done. */
 export interface MemorySample {

@@ -40,6 +40,22 @@ export interface Stopped extends Ended {
   readonly written: number;
 }
 
+/** Starts nvsnap and sends it a signal once it has written so many bytes. */
+export const stopWhenWritten = async (
+  args: readonly string[],
+  bytes: number,
+  signal: NodeJS.Signals,
+): Promise<Stopped> => {
+  const { child, ended } = startNvsnap(args);
+  let written = 0;
+  while (child.exitCode === null && child.signalCode === null && written < bytes) {
+    await sleep(1);
+    written = Math.max(written, bytesWritten(child.pid as number));
+  }
+  if (written >= bytes) child.kill(signal);
+  return { ...(await ended), written };
+};
+
 /** A folder with an image, and a store of it that takes are killed in. */
 export class Victim {
   readonly folder: string;
@@ -76,15 +92,8 @@ export class Victim {
   }
 
   /** Starts a take and sends it a signal once it has written so many bytes. */
-  async stopWhenWritten(tag: string, bytes: number, signal: NodeJS.Signals): Promise<Stopped> {
-    const { child, ended } = startNvsnap(this.#take(tag));
-    let written = 0;
-    while (child.exitCode === null && child.signalCode === null && written < bytes) {
-      await sleep(1);
-      written = Math.max(written, bytesWritten(child.pid as number));
-    }
-    if (written >= bytes) child.kill(signal);
-    return { ...(await ended), written };
+  stopWhenWritten(tag: string, bytes: number, signal: NodeJS.Signals): Promise<Stopped> {
+    return stopWhenWritten(this.#take(tag), bytes, signal);
   }
 
   tags(): Promise<string[]> {

@@ -1,0 +1,20 @@
+// The door of bulk/ ("nvsnap/bulk"): many images in one run, once or on a schedule.
+
+export {
+  type BulkEmitter,
+  type BulkEvents,
+  type BulkProgress,
+  createBulkEmitter,
+} from './events.js';
+export { readJobs } from './jobs-file.js';
+export {
+  type BulkResult,
+  exitCodeOf,
+  type Failure,
+  type HookOutcome,
+  type JobOutcome,
+  type Pruned,
+} from './outcome.js';
+export type { Group, Job, JobOptions, Plan, Schedule } from './plan.js';
+export { type BulkOptions, runBulk } from './run.js';
+export { type Round, type WatchOptions, watchJobs } from './watch.js';

@@ -1,0 +1,169 @@
+// Reads a jobs file: text, shape, sense. Whatever is wrong is said with its line and column, the first place
+// first, as a compiler does.
+
+import fs from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { errnoOf, Fault, fault, MiB, reasonOf } from '../disk/index.js';
+import { KEEP_RULES, sourceIn } from '../snapshot/index.js';
+import { judge, type Mistake, mistakesOf, quote } from './mistakes.js';
+import { type Position, readText, type Text } from './places.js';
+import type { Group, Job, JobOptions, Plan } from './plan.js';
+import { type JobsFile, jobsSchema } from './schema.js';
+
+/** Thousands of jobs fit into it. */
+const MAX_BYTES = MiB;
+
+/** A command that stills a guest has done so long before. */
+const DEFAULT_TIMEOUT_MS = 60_000;
+
+/** A path with its links resolved, also of a file that is to be made. */
+const realPath = (path: string): string => {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    try {
+      return join(fs.realpathSync(dirname(path)), basename(path));
+    } catch {
+      return path;
+    }
+  }
+};
+
+/** Names for all jobs: their own, or that of the image; with a number where that is taken. */
+const namesFor = (file: JobsFile): string[] => {
+  const taken = new Set(file.jobs.flatMap(({ name }) => (name === undefined ? [] : [name])));
+  return file.jobs.map(({ name, image }) => {
+    if (name !== undefined) return name;
+    const base = basename(image);
+    let free = base;
+    for (let n = 2; taken.has(free); n += 1) free = `${base}-${n}`;
+    taken.add(free);
+    return free;
+  });
+};
+
+/** What no schema sees: what the jobs have to do with each other. */
+const senseless = (text: Text, file: JobsFile, jobs: readonly Job[]): Mistake[] => {
+  const mistakes: Mistake[] = [];
+  const named = new Map<string, number>();
+  const stores = new Map<string, number>();
+  for (const [i, job] of jobs.entries()) {
+    const at = (key: string): Position => text.find(['jobs', i, key]);
+    const twin = named.get(job.name);
+    if (twin !== undefined) {
+      const problem = `${quote(job.name)} is also the name of job ${twin + 1}`;
+      mistakes.push({ position: at('name'), problem, advice: 'Give each job a name of its own.' });
+    } else named.set(job.name, i);
+    const store = realPath(job.store);
+    const other = stores.get(store);
+    if (other !== undefined) {
+      const problem = `the jobs ${quote(jobs[other]?.name)} and ${quote(job.name)} have the same store`;
+      const advice = 'Use a store of its own for each image.';
+      mistakes.push({ position: at('store'), problem, advice });
+    } else stores.set(store, i);
+    if (job.group !== undefined && !Object.hasOwn(file.groups ?? {}, job.group)) {
+      const known = Object.keys(file.groups ?? {})
+        .map(quote)
+        .join(', ');
+      const advice = known === '' ? 'Describe it below "groups".' : `The groups are: ${known}.`;
+      const problem = `there is no group ${quote(job.group)}`;
+      mistakes.push({ position: at('group'), problem, advice });
+    }
+  }
+  for (const [i, job] of jobs.entries()) {
+    const owner = stores.get(realPath(job.image));
+    if (owner === undefined) continue;
+    const problem = `the image of ${quote(job.name)} is the store of ${quote(jobs[owner]?.name)}`;
+    const advice = 'Name the NVDIMM backing file or the device.';
+    mistakes.push({ position: text.find(['jobs', i, 'image']), problem, advice });
+  }
+  return mistakes;
+};
+
+/** A policy that keeps nothing: nobody means it. */
+const keepsNothing = (text: Text, { watch }: JobsFile): Mistake[] => {
+  const keep = watch?.keep;
+  if (!keep || KEEP_RULES.some((rule) => (keep[rule] ?? 0) > 0)) return [];
+  const advice = 'Give one, as "last: 24", or leave "keep" out to keep all.';
+  const problem = '"keep" has no rule that keeps a snapshot';
+  return [{ position: text.find(['watch', 'keep']), problem, advice }];
+};
+
+const optionsOf = (from: JobOptions): JobOptions => {
+  const { parent, compression, clusterSize, digest, level, otherImage, dirty, audit, dedup } = from;
+  return { parent, compression, clusterSize, digest, level, otherImage, dirty, audit, dedup };
+};
+
+/** `own` where it says something, else `usual`. */
+const withDefaults = (own: JobOptions, usual: JobOptions, folder: string): JobOptions => {
+  const said = Object.entries(optionsOf(own)).filter(([, value]) => value !== undefined);
+  const options: JobOptions = { ...optionsOf(usual), ...Object.fromEntries(said) };
+  return { ...options, dirty: options.dirty && sourceIn(folder, options.dirty) };
+};
+
+const jobsOf = (file: JobsFile, folder: string): Job[] => {
+  const names = namesFor(file);
+  return file.jobs.map((job, i) => ({
+    name: names[i] ?? job.image,
+    image: resolve(folder, job.image),
+    store: resolve(folder, job.store),
+    tag: job.tag,
+    group: job.group,
+    options: withDefaults(job, file, folder),
+  }));
+};
+
+const groupsOf = ({ groups = {}, jobs }: JobsFile): Group[] => {
+  const used = new Set(jobs.map(({ group }) => group));
+  return Object.entries(groups)
+    .filter(([name]) => used.has(name))
+    .map(([name, { before, after, timeout }]) => ({
+      name,
+      before,
+      after,
+      timeoutMs: timeout ?? DEFAULT_TIMEOUT_MS,
+    }));
+};
+
+const readSource = (path: string): string => {
+  const refuse = (reason: string, cause?: unknown): never => {
+    throw fault('jobs-unreadable', { path, reason }, cause);
+  };
+  try {
+    const stat = fs.statSync(path);
+    if (!stat.isFile()) refuse('it is not a regular file');
+    if (stat.size > MAX_BYTES) refuse(`it is larger than ${MAX_BYTES} bytes`);
+    return new TextDecoder('utf-8', { fatal: true }).decode(fs.readFileSync(path));
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    if (errnoOf(error) === 'ENOENT') return refuse('it does not exist', error);
+    if (errnoOf(error) === 'EACCES') return refuse('permission denied', error);
+    if (errnoOf(error)?.startsWith('ERR_ENCODING')) return refuse('it is not UTF-8 text', error);
+    if (errnoOf(error) !== undefined) return refuse(reasonOf(error), error);
+    throw error;
+  }
+};
+
+/** Reads and checks a jobs file. Relative paths count from its folder. Throws a Fault. */
+export const readJobs = (path: string): Plan => {
+  const text = readText(readSource(path));
+  judge(path, text.errors);
+  const { data: file, error } = jobsSchema.safeParse(text.value);
+  if (!file) {
+    judge(path, error?.issues.flatMap((issue) => mistakesOf(text, issue)) ?? []);
+    throw error;
+  }
+  const folder = dirname(resolve(path));
+  const jobs = jobsOf(file, folder);
+  judge(path, [...senseless(text, file, jobs), ...keepsNothing(text, file)]);
+  return {
+    path,
+    folder,
+    jobs,
+    groups: groupsOf(file),
+    memory: file.memory,
+    concurrency: file.concurrency,
+    threads: file.threads,
+    watch: file.watch && { everyMs: file.watch.every, keep: file.watch.keep },
+  };
+};
