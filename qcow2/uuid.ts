@@ -5,9 +5,10 @@ const NIL = '00000000-0000-0000-0000-000000000000';
 export const parseUuid = (text: string): Buffer => Buffer.from(text.replaceAll('-', ''), 'hex');
 
 export const formatUuid = (raw: Uint8Array): string =>
-  Buffer.from(raw)
-    .toString('hex')
-    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  formatHex(Buffer.from(raw.buffer, raw.byteOffset, raw.length).toString('hex'));
+
+const formatHex = (hex: string): string =>
+  `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 
 export const isNilUuid = (text: string): boolean => text === NIL;
 export const NIL_UUID = NIL;
