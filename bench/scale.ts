@@ -99,7 +99,7 @@ export const scale = async (job: Job): Promise<Result> => {
       verified: laps.map(({ name }) => name),
     },
     laps,
-    [{ peer: 'small', ratio: 1 / 1.5 }],
+    [{ peer: 'small', ratio: 0.67 }],
   );
 };
 
@@ -126,6 +126,6 @@ export const sparse = async (job: Job): Promise<Result> => {
       verified: ['nvsnap'],
     },
     laps,
-    [{ peer: 'read', ratio: 1 / 1.3 }],
+    [{ peer: 'read', ratio: 0.77 }],
   );
 };

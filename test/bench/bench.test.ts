@@ -54,10 +54,12 @@ const PEERS: Readonly<Record<string, readonly string[]>> = {
   verify: ['qemu-img'],
   update: ['whole'],
   diff: ['cmp'],
+  scale: ['small'],
+  sparse: ['read'],
 };
 
 /** What makes nothing that could be wrong, or is its own judge. */
-const WITHOUT_OUTPUT = new Set(['dd', 'cmp', 'single', 'processes']);
+const WITHOUT_OUTPUT = new Set(['dd', 'cmp', 'read', 'single', 'processes']);
 
 t.test('every case runs and is verified', async (t) => {
   const dir = tempDir(t);
@@ -67,10 +69,23 @@ t.test('every case runs and is verified', async (t) => {
   const report = JSON.parse(stdout) as Printed;
   t.same(
     report.results.map((result) => result.case),
-    ['first', 'restore', 'verify', 'next', 'none', 'scan', 'update', 'diff', 'bulk', 'bulk'],
+    [
+      'first',
+      'restore',
+      'verify',
+      'next',
+      'none',
+      'scan',
+      'update',
+      'diff',
+      'scale',
+      'sparse',
+      'bulk',
+      'bulk',
+    ],
   );
   const installed = report.peers.filter(({ version }) => version).map(({ name }) => name);
-  const here = new Set([...installed, 'whole', 'single', 'processes']);
+  const here = new Set([...installed, 'whole', 'small', 'read', 'single', 'processes']);
   t.ok(here.has('qemu-img'), 'qemu-img is here');
   for (const result of report.results) {
     // Of the two results of bulk, one is beside each.
