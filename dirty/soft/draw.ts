@@ -11,7 +11,7 @@ import { bootId, PAGE_BYTES, setBits } from '../../disk/index.js';
 import { canaryPages, isAlive, setCanary } from './canary.js';
 import { type Ground, lockOf, lostBetween, scannedNow } from './ground.js';
 import { collect } from './pagemap.js';
-import { fileKey, identify, type Mapped, mapsOf } from './process.js';
+import { fileKey, identify, type Mapped, mapsOf, type ProcessIdentity } from './process.js';
 import type { ProcessFiles } from './run-folder.js';
 import { CLEAR_SOFT_DIRTY } from './self-test.js';
 import {
@@ -31,7 +31,6 @@ export const rangesOf = (maps: readonly Mapped[], file: string): Mapped[] =>
 
 /** What is open of a process while its line is drawn. */
 interface View {
-  readonly pid: number;
   readonly pagemap: number;
   readonly maps: readonly Mapped[];
   /** Why marks of any image may be missing, as the end of a sentence; null when none can be. */
@@ -87,17 +86,6 @@ const gather = (view: View, state: ImageState, look: Look | undefined): ImageSta
   return { ...state, after: { bits, doubt }, ranges, locked, changed };
 };
 
-/** What was known of the process; undefined when it is about another one that had its number. */
-const knownProcess = (files: ProcessFiles, pid: number): ProcessState | undefined => {
-  const known = loadProcess(files.process);
-  const { started, memory } = identify(pid);
-  return known?.boot === bootId() &&
-    known.identity.started === started &&
-    known.identity.memory === memory
-    ? known
-    : undefined;
-};
-
 const CLEARED = 'somebody else has cleared the marks of the process';
 
 const doubtOf = (
@@ -132,11 +120,12 @@ const withOpen = <T>(path: string, flags: string, use: (fd: number) => T): T => 
   }
 };
 
-/** Merges the dirt since the last line into that before it; from now on the line is `line`. */
-const drawn = (state: ImageState, line: string, fresh: ImageState): ImageState => ({
+/** Merges the dirt since the last line into that before it; from now on the line is that of `fresh`. */
+const drawn = (state: ImageState, fresh: ImageState): ImageState => ({
   ...state,
-  line,
+  line: fresh.line,
   alone: fresh.alone,
+  realPath: fresh.realPath,
   before: join(join(state.before, state.after), fresh.before),
   after: fresh.after,
 });
@@ -145,37 +134,67 @@ const drawn = (state: ImageState, line: string, fresh: ImageState): ImageState =
 const isSameImage = (a: ImageState, b: ImageState): boolean =>
   a.identity === b.identity && a.size === b.size && a.onTmpfs === b.onTmpfs;
 
-/** Saves the marks of all images, clears them, and says what is then known of the image at `path`. */
-const turn = (
-  pid: number,
-  files: ProcessFiles,
-  path: string,
-  fresh: ImageState,
-  looks: ReadonlyMap<string, Look>,
-  clearRefs: number,
-): ImageState => {
-  const known = knownProcess(files, pid);
-  const states = known ? loadImages(files) : new Map<string, ImageState>();
-  if (!known) for (const stale of files.images()) fs.rmSync(stale, { force: true });
+/** All that is needed while the process stands still, so that it does not stand for longer than it must. */
+interface Turn {
+  readonly pid: number;
+  readonly files: ProcessFiles;
+  /** Where the state of the image is kept whose line is drawn, and that state without a past. */
+  readonly path: string;
+  readonly fresh: ImageState;
+  readonly known: ProcessState | undefined;
+  readonly states: ReadonlyMap<string, ImageState>;
+  readonly looks: ReadonlyMap<string, Look>;
+  readonly clearRefs: number;
+}
+
+const isSameProcess = (known: ProcessState | undefined, identity: ProcessIdentity): boolean =>
+  known?.boot === bootId() &&
+  known.identity.started === identity.started &&
+  known.identity.memory === identity.memory;
+
+/** What is known of the images of this process, and not of another one that had its number. */
+const livingStates = ({ states, path, fresh }: Turn, isSame: boolean): Map<string, ImageState> => {
+  const living = new Map(isSame ? states : []);
+  for (const stale of states.keys()) if (!living.has(stale)) fs.rmSync(stale, { force: true });
+  const earlier = living.get(path);
+  if (!earlier || !isSameImage(earlier, fresh)) living.set(path, fresh);
+  return living;
+};
+
+/** Saves the marks of all images, clears them, and says what is then known of the image. */
+const turn = (work: Turn): ImageState => {
+  const { pid, files, path, fresh, looks, clearRefs } = work;
+  const identity = identify(pid);
+  const known = isSameProcess(work.known, identity) ? work.known : undefined;
+  const states = livingStates(work, known !== undefined);
   const maps = mapsOf(pid);
   const pages = canaryPages(maps);
   return withOpen(`/proc/${pid}/pagemap`, 'r', (pagemap) => {
     const doubt = known ? doubtOf(known, pagemap, pages) : CLEARED;
-    const view: View = { pid, pagemap, maps, doubt, scanned: known?.scanned ?? null };
-    const earlier = states.get(path);
-    if (!earlier || !isSameImage(earlier, fresh)) states.set(path, { ...fresh, since: null });
+    const view: View = { pagemap, maps, doubt, scanned: known?.scanned ?? null };
     const scanned = scannedNow();
     for (const [file, state] of states) {
       const gathered = gather(view, state, looks.get(state.file));
-      const next = file === path ? drawn(gathered, fresh.line, fresh) : gathered;
+      const next = file === path ? drawn(gathered, fresh) : gathered;
       states.set(file, next);
       saveImage(file, next);
     }
     fs.writeSync(clearRefs, CLEAR_SOFT_DIRTY);
     const canary = pages ? setCanary(pid, pages) : null;
-    saveProcess(files.process, { boot: bootId(), identity: identify(pid), canary, scanned });
+    saveProcess(files.process, { boot: bootId(), identity, canary, scanned });
     return states.get(path) as ImageState;
   });
+};
+
+/** Looks at where the images are mapped, and whether locked. */
+const lookAt = (pid: number, images: Iterable<string>): Map<string, Look> => {
+  const maps = mapsOf(pid);
+  const looks = new Map<string, Look>();
+  for (const file of new Set(images)) {
+    const mapped = rangesOf(maps, file);
+    looks.set(file, { ranges: JSON.stringify(mapped), locked: lockOf(pid, mapped) });
+  }
+  return looks;
 };
 
 /**
@@ -189,12 +208,12 @@ export const drawLine = (
   fresh: ImageState,
 ): ImageState =>
   withOpen(`/proc/${pid}/clear_refs`, 'w', (clearRefs) => {
-    const maps = mapsOf(pid);
-    const tracked = [fresh, ...loadImages(files).values()].map(({ file }) => file);
-    const looks = new Map<string, Look>();
-    for (const file of new Set(tracked)) {
-      const mapped = rangesOf(maps, file);
-      looks.set(file, { ranges: JSON.stringify(mapped), locked: lockOf(pid, mapped) });
-    }
-    return whileStopped(pid, () => turn(pid, files, path, fresh, looks, clearRefs));
+    const known = loadProcess(files.process);
+    const states = loadImages(files);
+    const looks = lookAt(
+      pid,
+      [fresh, ...states.values()].map(({ file }) => file),
+    );
+    const work: Turn = { pid, files, path, fresh, known, states, looks, clearRefs };
+    return whileStopped(pid, () => turn(work));
   });

@@ -16,6 +16,7 @@ import { stateOf } from './process.js';
 /** A thread in a system call that cannot be interrupted does not stop; the others wait for it no longer. */
 const PATIENCE_MS = 1000;
 const PAUSE_MS = 1;
+const EPERM = 1;
 const LATER_MS = 20;
 
 /** Why a process could not be stopped: the end of a sentence. */
@@ -58,10 +59,14 @@ class Stopped {
       return;
     }
     const tracer = tracerOf(this.#pid, thread);
+    if (tracer !== undefined) {
+      throw new Unstoppable(`process ${this.#pid} is being traced by process ${tracer}`);
+    }
+    // Workers of the kernel's within the process cannot be stopped by anybody.
     throw new Unstoppable(
-      tracer === undefined
-        ? `thread ${thread} of process ${this.#pid} cannot be stopped (errno ${errno})`
-        : `process ${this.#pid} is being traced by process ${tracer}`,
+      errno === EPERM
+        ? `process ${this.#pid} cannot be stopped by who lacks CAP_SYS_PTRACE, or its thread ${thread} not at all`
+        : `thread ${thread} of process ${this.#pid} cannot be stopped (errno ${errno})`,
     );
   }
 

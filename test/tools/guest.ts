@@ -95,6 +95,9 @@ const packagesOf = (modules: string): Set<string> => {
   return found;
 };
 
+/** A word as a shell takes it. */
+const quoted = (word: string): string => `'${word.replaceAll("'", `'\\''`)}'`;
+
 /** What the first process does: the file systems a program expects, then the program, then lights out. */
 const initOf = (args: readonly string[]): string => `#!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -109,7 +112,7 @@ mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 for module in /modules/*; do insmod $module; done
 cd ${HOME}
-node ${args.join(' ')} 2>&1
+node ${args.map(quoted).join(' ')} 2>&1
 echo "guest: ended with $?"
 poweroff -f
 `;
