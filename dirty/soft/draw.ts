@@ -126,7 +126,8 @@ const drawn = (state: ImageState, fresh: ImageState): ImageState => ({
   line: fresh.line,
   alone: fresh.alone,
   realPath: fresh.realPath,
-  before: join(join(state.before, state.after), fresh.before),
+  // Who writes now is what a person can do most about.
+  before: join(fresh.before, join(state.before, state.after)),
   after: fresh.after,
 });
 

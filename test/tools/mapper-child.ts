@@ -1,6 +1,7 @@
 // A process that maps images and stores into them, as a virtual machine does: it does what its standard input says, one
 // line of JSON after another, and answers each with a line.
 
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Worker } from 'node:worker_threads';
@@ -11,11 +12,14 @@ import type { MapperOrder } from './mapper.js';
 const c = koffi.load(null);
 const madvise = c.func('int madvise(uintptr_t at, size_t length, int advice)');
 const mlock = c.func('int mlock(uintptr_t at, size_t length)');
+const fcntl = c.func('int fcntl(int fd, int command, int flags)');
 const execv = c.func('int execv(const char *path, const char **words)');
 const readByte = c.func('int memcmp(uintptr_t at, uintptr_t other, size_t length)');
 
+const F_SETFD = 2;
+
 const mappings: Mapping[] = [];
-const workers: Worker[] = [];
+const ends: Promise<unknown>[] = [];
 
 const mappingOf = (image: number): Mapping => {
   const mapping = mappings[image];
@@ -62,17 +66,25 @@ const obey = async (order: MapperOrder): Promise<void> => {
       return;
     }
     case 'exec':
+      // Node has them closed at an exec.
+      for (const fd of [0, 1, 2]) fcntl(fd, F_SETFD, 0);
       execv(process.execPath, [...process.argv.slice(0, 2), null]);
       throw new Error('execv failed');
-    case 'race':
-      for (let i = 0; i < order.threads; i += 1) {
-        workers.push(
-          new Worker(RACE, { workerData: { mapping: mappingOf(order.image), seed: i } }),
-        );
+    case 'race': {
+      const begins: Promise<unknown>[] = [];
+      for (let thread = 0; thread < order.threads; thread += 1) {
+        const mapping = mappingOf(order.image);
+        const worker = new Worker(RACE, {
+          workerData: { mapping, thread, threads: order.threads },
+        });
+        ends.push(once(worker, 'exit'));
+        begins.push(once(worker, 'message'));
       }
+      await Promise.all(begins);
       return;
+    }
     case 'calm':
-      await Promise.all(workers.splice(0).map((worker) => worker.terminate()));
+      await Promise.all(ends.splice(0));
       return;
   }
 };

@@ -30,6 +30,8 @@ export class Mapper {
     this.#child = spawn(process.execPath, ['--no-warnings', CHILD], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
+    // That it has ended is told by its answer that does not come.
+    this.#child.stdin?.on('error', () => {});
     this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream });
     this.#answers = this.#lines[Symbol.asyncIterator]();
   }
