@@ -197,7 +197,11 @@ export const runGuest = async ({
     ...['-kernel', kernel, '-initrd', initramfs, '-serial', `file:${console}`],
     ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off'],
   ]);
-  const late = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  const end = (): void => {
+    child.kill('SIGKILL');
+  };
+  const late = setTimeout(end, timeoutMs);
+  process.once('exit', end);
   try {
     const { stderr } = await ended;
     const said = fs.existsSync(console) ? fs.readFileSync(console, 'utf8') : '';
@@ -205,5 +209,6 @@ export const runGuest = async ({
     throw new Error(`the guest did not come to an end:\n${said.slice(-SHOWN)}\n${stderr}`);
   } finally {
     clearTimeout(late);
+    process.off('exit', end);
   }
 };
