@@ -124,13 +124,8 @@ const drawnEpoch = (
 ): Epoch => ({
   id: `${NAME}:${state.line}`,
   changes: changesOf(state, since),
-  commit: async (uuid) => {
-    try {
-      commit(files, path, state.line, uuid);
-    } catch {
-      // The snapshot is there. That the dirt counts from it is not written down, so the next take reads everything.
-    }
-  },
+  // If this fails the dirt counts from no snapshot that anybody asks for, so the next take reads everything.
+  commit: async (uuid) => commit(files, path, state.line, uuid),
   dispose: async () => fs.closeSync(lock),
 });
 
