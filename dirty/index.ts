@@ -4,6 +4,7 @@ import { bitmapKind } from './bitmap.js';
 import { holesKind } from './holes.js';
 import { reflinkKind } from './reflink.js';
 import { scanKind } from './scan.js';
+import { softDirtyKind } from './soft-dirty.js';
 import type { DirtySource } from './source.js';
 import { absoluteSpec, openSpec, type SourceKind } from './spec.js';
 
@@ -11,7 +12,13 @@ export { scanSource } from './scan.js';
 export type { Changes, DirtySource, Epoch, Frozen, Since, TrackedImage } from './source.js';
 
 /** All that can be named on a command line. */
-const SOURCE_KINDS: readonly SourceKind[] = [scanKind, bitmapKind, holesKind, reflinkKind];
+const SOURCE_KINDS: readonly SourceKind[] = [
+  scanKind,
+  bitmapKind,
+  holesKind,
+  reflinkKind,
+  softDirtyKind,
+];
 
 /** How each is written: "bitmap:FILE[,page=4096]". */
 export const SOURCE_USAGES: readonly string[] = SOURCE_KINDS.map(({ usage }) => usage);

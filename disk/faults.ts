@@ -89,6 +89,11 @@ const CATALOGUE = {
       `The changes in ${d.path} cannot be used: ${d.problem}.`,
       'Take such files in the order in which they were written, each once, on the snapshot that it counts from.',
     ),
+  'dirty-forbidden': (d: { source: string; pid: number }) =>
+    say(
+      `The dirty source ${d.source} may not look at process ${d.pid}: permission denied.`,
+      'Run as root, or as the user of that process with CAP_SYS_PTRACE.',
+    ),
   'dirty-busy': (d: { source: string; path: string }) =>
     say(
       `The dirty source ${d.source} is in use by another take, which holds ${d.path}.`,

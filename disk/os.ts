@@ -22,6 +22,16 @@ const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
 
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const PTRACE_DETACH = 17;
+const PTRACE_SEIZE = 0x4206;
+const PTRACE_INTERRUPT = 0x4207;
+const WNOHANG = 1;
+const WALL = 0x40000000;
+const STOPPED = 0x7f;
+
 export const PAGE_BYTES = 4096;
 
 type Call<Args extends unknown[], Result> = (...args: Args) => Result;
@@ -51,6 +61,14 @@ interface Libc {
   >;
   readonly ioctl: Call<[fd: number, request: number, memory: Uint8Array], number>;
   readonly ioctlNumber: Call<[fd: number, request: number, argument: number], number>;
+  readonly mmap: Call<
+    [at: number, length: number, protection: number, flags: number, fd: number, offset: number],
+    number | bigint
+  >;
+  readonly munmap: Call<[at: number, length: number], number>;
+  readonly memcpy: Call<[at: number, from: Uint8Array, length: number], number | bigint>;
+  readonly ptrace: Call<[request: number, thread: number, address: number, data: number], number>;
+  readonly waitpid: Call<[thread: number, status: Int32Array, options: number], number>;
   readonly errno: Call<[], number>;
   readonly address: Call<[memory: Uint8Array], bigint>;
 }
@@ -85,6 +103,17 @@ const bind = (): Libc => {
     ioctlNumber: c.func(
       'int ioctl(int fd, unsigned long request, long argument)',
     ) as Libc['ioctlNumber'],
+    mmap: c.func(
+      'int64_t mmap(uintptr_t at, size_t length, int protection, int flags, int fd, int64_t offset)',
+    ) as Libc['mmap'],
+    munmap: c.func('int munmap(uintptr_t at, size_t length)') as Libc['munmap'],
+    memcpy: c.func(
+      'uintptr_t memcpy(uintptr_t at, const uint8_t *from, size_t length)',
+    ) as Libc['memcpy'],
+    ptrace: c.func(
+      'int64_t ptrace(long request, int thread, uintptr_t address, uintptr_t data)',
+    ) as Libc['ptrace'],
+    waitpid: c.func('int waitpid(int thread, int *status, int options)') as Libc['waitpid'],
     errno: () => koffi.errno(),
     address: (memory) => koffi.address(memory),
   };
@@ -223,6 +252,67 @@ export const openNameless = (folder: string): number | undefined => {
   } catch {
     return undefined;
   }
+};
+
+/** Memory that a file, or nothing, is mapped to. */
+export interface Mapping {
+  /** Address of the first byte. */
+  readonly address: number;
+  /** In bytes. */
+  readonly length: number;
+}
+
+/** Maps `length` bytes of an open file, shared and for reading and writing; throws what the system says. */
+export const mapShared = (fd: number, offset: number, length: number): Mapping => {
+  const protection = PROT_READ | PROT_WRITE;
+  const address = Number(libc().mmap(0, length, protection, MAP_SHARED, fd, offset));
+  if (address === -1) throw new Error(`mmap failed with errno ${libc().errno()}`);
+  return { address, length };
+};
+
+/** Ends a mapping. */
+export const unmap = ({ address, length }: Mapping): void => {
+  libc().munmap(address, length);
+};
+
+/** Stores bytes into a mapping, from byte `at` of it on. */
+export const storeInto = (mapping: Mapping, at: number, bytes: Uint8Array): void => {
+  if (at < 0 || at + bytes.length > mapping.length) throw new RangeError('outside the mapping');
+  libc().memcpy(mapping.address + at, bytes, bytes.length);
+};
+
+/**
+ * Attaches to a thread without stopping it (ptrace(2), PTRACE_SEIZE); the kernel lets it go when the calling
+ * thread ends, however that ends. 0, or the errno. All calls about it must come from the same thread.
+ */
+export const seizeThread = (thread: number): number =>
+  libc().ptrace(PTRACE_SEIZE, thread, 0, 0) === 0 ? 0 : libc().errno();
+
+/** Asks an attached thread to stop. */
+export const interruptThread = (thread: number): void => {
+  libc().ptrace(PTRACE_INTERRUPT, thread, 0, 0);
+};
+
+/** What has become of an attached thread; a signal is one that it stopped for and has yet to get. */
+export type ThreadState =
+  | { readonly kind: 'running' }
+  | { readonly kind: 'stopped'; readonly signal: number }
+  | { readonly kind: 'gone' };
+
+/** Looks at an attached thread without waiting for it. */
+export const threadState = (thread: number): ThreadState => {
+  const status = new Int32Array(1);
+  const got = libc().waitpid(thread, status, WALL | WNOHANG);
+  if (got === 0) return { kind: 'running' };
+  const word = status[0] as number;
+  if (got < 0 || (word & 0xff) !== STOPPED) return { kind: 'gone' };
+  // An event's number is above the signal's, and then there is no signal to be handed on.
+  return { kind: 'stopped', signal: word >> 16 === 0 ? word >> 8 : 0 };
+};
+
+/** Lets a stopped thread go on, with the signal that it stopped for. */
+export const releaseThread = (thread: number, signal: number): void => {
+  libc().ptrace(PTRACE_DETACH, thread, 0, signal);
 };
 
 /** Gives such a file its name, if nothing has that name yet. False if not possible. */
