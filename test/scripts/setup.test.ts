@@ -22,8 +22,14 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
 /** What the bundle is made of, besides the command line. */
-const ROOMS = ['bulk', 'snapshot', 'pipeline', 'stages'];
-const DOORS = ['bulk/index.ts', 'snapshot/index.ts', 'pipeline/index.ts', 'pipeline/worker.ts'];
+const ROOMS = ['bulk', 'dirty', 'snapshot', 'pipeline', 'stages'];
+const DOORS = [
+  'bulk/index.ts',
+  'dirty/examine.ts',
+  'snapshot/index.ts',
+  'pipeline/index.ts',
+  'pipeline/worker.ts',
+];
 
 /**
  * A clone with one source file and borrowed packages. Its stamp says that they are installed, so
