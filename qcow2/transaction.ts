@@ -180,12 +180,19 @@ export class Transaction implements TableSink {
     return true;
   }
 
-  /** Undoes the growth of a change that failed before it published: the old store ends earlier. */
+  /**
+   * Undoes the growth of a change that failed before it published: the old store ends earlier. Failing at that must
+   * not hide why the change failed: the store is whole as it is, and the next change uses the space.
+   */
   abandon(): void {
     if (this.#publishing) return;
     const { file, geometry } = this.#store;
-    const length = Refcounts.load(this.#store).end * geometry.clusterSize;
-    if (file.size() > length) file.truncate(length);
+    try {
+      const length = Refcounts.load(this.#store).end * geometry.clusterSize;
+      if (file.size() > length) file.truncate(length);
+    } catch {
+      // Nothing that the published header leads to lies there.
+    }
   }
 
   /**

@@ -275,13 +275,9 @@ export class Draft {
     return entry;
   }
 
-  /** Gives back what a failed draft has used; failing at that must not hide why it failed. */
-  tidyUp(): void {
-    try {
-      this.#transaction.abandon();
-    } catch {
-      // The store is whole as it is; the space is used again by the next take.
-    }
+  /** Gives back what a failed draft has used. */
+  abandon(): void {
+    this.#transaction.abandon();
   }
 
   get counts(): DraftCounts {

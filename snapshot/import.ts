@@ -112,7 +112,7 @@ const importInto = async (
       elapsedMs: Math.round(performance.now() - began),
     };
   } catch (error) {
-    draft.tidyUp();
+    draft.abandon();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   }
 };

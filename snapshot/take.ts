@@ -231,7 +231,7 @@ const takeFrom = async (
       stages: reports,
     };
   } catch (error) {
-    draft?.tidyUp();
+    draft?.abandon();
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   }
 };

@@ -1,7 +1,8 @@
 // A snapshot shipped as a stream is the same snapshot where it arrives; a stream that is not whole, or not
 // right, changes nothing there.
 
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -51,6 +52,27 @@ const makeStore = async (t: Test, compression: Codec = 'zstd') => {
   }
   return { folder, image, store, target };
 };
+
+/** How many descriptors this process has open. */
+const descriptors = (): number => fs.readdirSync('/proc/self/fd').length;
+
+t.test('an export leaves no descriptor behind, and those of its caller open', async (t) => {
+  const { folder, store } = await makeStore(t);
+  const fifo = join(folder, 'fifo');
+  spawnSync('mkfifo', [fifo]);
+  const reader = spawn('cat', [fifo], { stdio: 'ignore' });
+  const ended = once(reader, 'close');
+  const fd = fs.openSync(fifo, 'w');
+  const before = descriptors();
+  for (let i = 0; i < 3; i += 1) await exportSnapshot({ store, snapshot: 'b', fd });
+  t.equal(descriptors(), before);
+  const refused = exportSnapshot({ store, snapshot: 'b', since: 'nobody', fd });
+  await t.rejects(refused, { code: 'snapshot-unknown' });
+  t.equal(descriptors(), before, 'also when it fails');
+  fs.writeSync(fd, 'still open');
+  fs.closeSync(fd);
+  await ended;
+});
 
 /** Exports to a file, and returns its path. */
 const toFile = async (store: string, snapshot: string, since?: string): Promise<string> => {
