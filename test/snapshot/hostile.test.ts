@@ -9,7 +9,8 @@ import { tempDir } from '../tools/files.js';
 import { BOMBS, sealRecord } from '../tools/hostile.js';
 import { type Chart, chartOf } from '../tools/hostile-chart.js';
 import { hostImage, makeSeeds, type Seed } from '../tools/hostile-seeds.js';
-import { Ordeal, peakMemory } from '../tools/ordeal.js';
+import { Ordeal } from '../tools/ordeal.js';
+import { peakMemory } from '../tools/peak.js';
 
 t.setTimeout(240_000);
 

@@ -202,10 +202,3 @@ export class Ordeal {
     return found.equals(this.#held) && fs.statSync(this.store).size === this.#size;
   }
 }
-
-/** The most memory that this process has had at once, in bytes. */
-export const peakMemory = (): number => {
-  const line = /^VmHWM:\s+(\d+) kB$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'));
-  if (!line) throw new Error('the system does not say how much memory was used');
-  return Number(line[1]) * 1024;
-};
