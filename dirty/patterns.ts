@@ -1,5 +1,7 @@
 // Ways to write to an image that have gone wrong somewhere before.
 
+import { randomFrom } from '../disk/index.js';
+
 /** One write. */
 export interface Edit {
   readonly offset: number;
@@ -9,16 +11,10 @@ export interface Edit {
 /** Writes to an image of `size` bytes whose changes are named in units of `unit` bytes; other seeds, other writes. */
 export type Pattern = (size: number, unit: number, seed: number) => readonly Edit[];
 
-/** Whole numbers below a limit (mulberry32). */
+/** Whole numbers below a limit. */
 const numbers = (seed: number): ((limit: number) => number) => {
-  let state = seed >>> 0;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let x = state;
-    x = Math.imul(x ^ (x >>> 15), x | 1);
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
-    return ((x ^ (x >>> 14)) >>> 0) % limit;
-  };
+  const random = randomFrom(seed);
+  return (limit) => Math.floor(random() * limit);
 };
 
 const filled = (offset: number, length: number, byte: number): Edit => ({

@@ -9,5 +9,6 @@ export * from './fiemap.js';
 export * from './file.js';
 export * from './lock.js';
 export * from './os.js';
+export * from './random.js';
 export * from './stream.js';
 export * from './units.js';
