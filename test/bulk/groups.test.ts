@@ -5,9 +5,10 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { exitCodeOf, readJobs, runBulk } from '../../bulk/index.js';
+import { createBulkEmitter, exitCodeOf, readJobs, runBulk } from '../../bulk/index.js';
 import { KiB, MiB } from '../../disk/index.js';
 import { list, restore } from '../../snapshot/index.js';
+import { withCloneDisk } from '../tools/clone-disk.js';
 import { tempDir } from '../tools/files.js';
 import { Images, writeJobs } from '../tools/jobs.js';
 import { startNvsnap } from '../tools/nvsnap.js';
@@ -66,6 +67,32 @@ t.test('every image of a group is read between its two commands', async (t) => {
     t.equal(bytes.slice(0, 5) + bytes.slice(-5), word + word, `${name} is of its moment`);
   }
 });
+
+t.test('images that are cloned may change as soon as all clones are there', (t) =>
+  withCloneDisk(t, { name: 'XFS', type: 'xfs' }, async ({ folder }) => {
+    const size = 8 * MiB;
+    const images = new Images(folder, [size, size, size, size]);
+    const jobs = images.jobs({ tag: 'one', group: 'all', dirty: 'reflink' });
+    const groups = {
+      all: { before: stamp(images, 'still', size), after: stamp(images, 'moves', size) },
+    };
+    const order: string[] = [];
+    const events = createBulkEmitter();
+    events.on('hook', ({ hook }) => order.push(hook));
+    events.on('ended', ({ name }) => order.push(name));
+    const plan = readJobs(writeJobs(images.folder, { concurrency: 1, groups, jobs }));
+    t.equal(exitCodeOf(await runBulk(plan, { events })), 0);
+    t.same(new Set(order.slice(1)), new Set(['after', ...images.names]));
+    t.ok(order.at(-1) !== 'after', 'it is not waited until all are read', { order });
+    for (const name of images.names) {
+      const output = join(folder, 'out');
+      await restore({ store: images.store(name), snapshot: 'one', output, force: true });
+      const bytes = fs.readFileSync(output, 'latin1');
+      t.equal(bytes.slice(0, 5) + bytes.slice(-5), 'stillstill', `${name} is of its moment`);
+      t.equal(fs.readFileSync(images.image(name), 'latin1').slice(0, 5), 'moves');
+    }
+  }),
+);
 
 t.test('without its first command no image is read, and the second one runs', async (t) => {
   const images = new Images(tempDir(t), [MiB, MiB, MiB]);

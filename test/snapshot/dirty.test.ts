@@ -175,7 +175,7 @@ t.test('an audit finds as many lies as chance allows', async (t) => {
   const before = fs.readFileSync(store);
   const { image, spec: dirty } = tracker;
   let caught = 0;
-  const tries = 60;
+  const tries = 40;
   for (let auditSeed = 0; auditSeed < tries; auditSeed += 1) {
     fs.writeFileSync(store, before);
     fs.rmSync(`${tracker.file}.since`, { force: true });
@@ -193,6 +193,8 @@ t.test('an audit finds as many lies as chance allows', async (t) => {
     if (report.fallback === null) continue;
     caught += 1;
     t.match(report.fallback, /it missed changes: [1-4] of 64 clusters/);
+    // Of all of them a few suffice: what is read does not depend on the seed.
+    if (caught > 3) continue;
     const output = join(tempDir(t), 'out');
     await restore({ store, snapshot: tag, output });
     t.ok(sameFile(output, image), 'and then nothing is missed');
