@@ -6,6 +6,7 @@ import { formatSize } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
 import { bulk } from './bulk.js';
 import { first, none } from './first.js';
+import { history } from './history.js';
 import { type ImageFacts, makeImage } from './image.js';
 import type { Job, Result } from './job.js';
 import { diff, update, verify } from './later.js';
@@ -33,6 +34,7 @@ const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result | readonly Res
   scale,
   sparse,
   bulk,
+  history,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */

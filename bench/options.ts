@@ -16,6 +16,7 @@ export const CASES = [
   'scale',
   'sparse',
   'bulk',
+  'history',
 ] as const;
 export type CaseName = (typeof CASES)[number];
 
@@ -33,7 +34,7 @@ export interface BenchOptions {
 
 export const USAGE = `Usage: npm run bench -- [options]
 
-  --size SIZE    image for first, restore, verify and next, all of bulk's (default: 1G)
+  --size SIZE    image for first, restore, verify and next, all of bulk's, history (default: 1G)
   --big SIZE     image for all others; data in scale and sparse (default: 8G)
   --dir DIR      where everything is made (default: ${tmpdir()}); on /dev/shm syncs cost nothing
   --runs N       rounds (default: 3)
