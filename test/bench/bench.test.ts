@@ -84,6 +84,9 @@ t.test('every case runs and is verified', async (t) => {
       'sparse',
       'bulk',
       'bulk',
+      'history',
+      'history',
+      'history',
     ],
   );
   const installed = report.peers.filter(({ version }) => version).map(({ name }) => name);
