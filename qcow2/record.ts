@@ -3,7 +3,7 @@
 // over the snapshot's own fields, so that a flipped bit in either is noticed.
 
 import { fault } from '../disk/index.js';
-import { checksum, sameBytes } from './checksum.js';
+import { checksum } from './checksum.js';
 import { MAX_PRIVATE_BYTES, type SnapshotEntry } from './snapshots.js';
 import { formatUuid, parseUuid } from './uuid.js';
 
@@ -14,6 +14,7 @@ const CHECKSUM_BYTES = 8;
 /** The image's name is cut to this, so that a record always fits. */
 const MAX_TEXT_BYTES = 512;
 const MAX_SHORT_TEXT_BYTES = 100;
+const TWO_32 = 2 ** 32;
 
 export interface SnapshotRecord {
   readonly uuid: string;
@@ -44,22 +45,31 @@ const cutText = (text: string, limit: number): Buffer => {
 };
 
 /** What QEMU keeps of a snapshot when it rewrites the table, and may not change unnoticed. */
-const identity = (entry: SnapshotEntry): Buffer =>
-  Buffer.from(
-    JSON.stringify([
-      entry.id,
-      entry.tag,
-      entry.seconds,
-      entry.nanoseconds,
-      entry.vmStateBytes,
-      entry.diskSize,
-      entry.l1Entries,
-    ]),
-  );
+const identity = (entry: SnapshotEntry): string =>
+  JSON.stringify([
+    entry.id,
+    entry.tag,
+    entry.seconds,
+    entry.nanoseconds,
+    entry.vmStateBytes,
+    entry.diskSize,
+    entry.l1Entries,
+  ]);
+
+/** What is sealed lies here meanwhile: a store may have thousands of records, and each open looks at all. */
+const SEALED = Buffer.alloc(4096);
+/** Bytes of UTF-8 for one character of a string at most. */
+const MAX_CHARACTER_BYTES = 3;
 
 /** The checksum over a snapshot's own fields and the record's body. */
-const seal = (entry: SnapshotEntry, body: Buffer): Buffer =>
-  checksum(Buffer.concat([body, identity(entry)]));
+const seal = (entry: SnapshotEntry, body: Buffer): Buffer => {
+  const own = identity(entry);
+  if (body.length + own.length * MAX_CHARACTER_BYTES > SEALED.length) {
+    return checksum(Buffer.concat([body, Buffer.from(own)]));
+  }
+  SEALED.set(body);
+  return checksum(SEALED.subarray(0, body.length + SEALED.write(own, body.length)));
+};
 
 /** Encodes the record of `entry` (whose own `extra` is not looked at). */
 export const encodeRecord = (record: SnapshotRecord, entry: SnapshotEntry): Buffer => {
@@ -92,11 +102,11 @@ if (MAX_RECORD_BYTES > MAX_PRIVATE_BYTES) throw new Error('a record may not fit 
 
 /** A 64-bit count; none that nvsnap wrote is past 2^53. */
 const count64 = (path: string, raw: Buffer, at: number): number => {
-  const value = raw.readBigUInt64BE(at);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+  const value = raw.readUInt32BE(at) * TWO_32 + raw.readUInt32BE(at + 4);
+  if (value > Number.MAX_SAFE_INTEGER) {
     throw fault('store-damaged', { path, problem: "a snapshot's record holds an impossible size" });
   }
-  return Number(value);
+  return value;
 };
 
 /** Decodes a snapshot's record; undefined when another program made the snapshot. */
@@ -104,7 +114,7 @@ export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord
   const raw = entry.extra;
   if (raw.length < FIXED_BYTES + CHECKSUM_BYTES || raw.readUInt32BE(0) !== MAGIC) return undefined;
   const body = raw.subarray(0, -CHECKSUM_BYTES);
-  if (!sameBytes(seal(entry, body), raw.subarray(-CHECKSUM_BYTES))) {
+  if (seal(entry, body).compare(raw, body.length) !== 0) {
     throw fault('store-damaged', {
       path,
       problem: `the record of snapshot ${JSON.stringify(entry.tag)} does not match its checksum`,
@@ -125,8 +135,8 @@ export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord
   }
   const [tool = '', dirty = '', epoch = '', image = ''] = texts;
   return {
-    uuid: formatUuid(raw.subarray(8, 24)),
-    parent: formatUuid(raw.subarray(24, 40)),
+    uuid: formatUuid(raw, 8),
+    parent: formatUuid(raw, 24),
     imageSize: count64(path, raw, 40),
     digestL1: raw.readUInt32BE(48),
     root: raw.subarray(56, 72),

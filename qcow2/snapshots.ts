@@ -11,6 +11,7 @@ export const MAX_EXTRA_BYTES = 1024;
 /** What is left for our record. */
 export const MAX_PRIVATE_BYTES = MAX_EXTRA_BYTES - STANDARD_EXTRA_BYTES;
 export const MAX_TAG_BYTES = 255;
+const TWO_32 = 2 ** 32;
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 
 export interface SnapshotEntry {
@@ -35,11 +36,11 @@ export interface SnapshotEntry {
 const padded = (length: number): number => Math.ceil(length / 8) * 8;
 
 const number64 = (raw: Buffer, at: number, path: string): number => {
-  const value = raw.readBigUInt64BE(at);
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+  const value = raw.readUInt32BE(at) * TWO_32 + raw.readUInt32BE(at + 4);
+  if (value > Number.MAX_SAFE_INTEGER) {
     throw fault('store-damaged', { path, problem: 'a snapshot record holds an impossible size' });
   }
-  return Number(value);
+  return value;
 };
 
 const decodeOne = (path: string, raw: Buffer, at: number): [SnapshotEntry, number] => {
@@ -72,7 +73,7 @@ const decodeOne = (path: string, raw: Buffer, at: number): [SnapshotEntry, numbe
     vmStateBytes: has(8) ? number64(raw, extraAt, path) : raw.readUInt32BE(at + 32),
     diskSize: has(16) ? number64(raw, extraAt + 8, path) : undefined,
     icount: has(24) ? raw.readBigUInt64BE(extraAt + 16) : NO_ICOUNT,
-    extra: Buffer.from(raw.subarray(Math.min(extraAt + STANDARD_EXTRA_BYTES, idAt), idAt)),
+    extra: raw.subarray(Math.min(extraAt + STANDARD_EXTRA_BYTES, idAt), idAt),
   };
   return [entry, at + padded(end - at)];
 };
