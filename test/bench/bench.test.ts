@@ -1,133 +1,27 @@
-// The whole benchmark, small: every case runs, every output is verified, nothing is left behind.
+// The benchmark, small: every case runs, every output is verified, nothing is left behind. Those that make many
+// images or snapshots are in the slow suite.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
-import { fileURLToPath } from 'node:url';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { changeImage, makeImage } from '../../bench/index.js';
 import { checkFile } from '../../bench/verify.js';
+import { BENCH, bench, judgeBench } from '../tools/bench.js';
+import { tempDir } from '../tools/files.js';
 
 t.setTimeout(180_000);
 
-const BENCH = fileURLToPath(new URL('../../bench/index.js', import.meta.url));
 const MiB = 2 ** 20;
-
-const tempDir = (t: Test): string => {
-  const dir = fs.mkdtempSync(join(tmpdir(), 'nvsnap-test-bench-'));
-  t.teardown(() => fs.rmSync(dir, { recursive: true, force: true }));
-  return dir;
-};
-
-const bench = async (...args: string[]) => {
-  const child = spawn(process.execPath, [BENCH, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(child.stdout),
-    text(child.stderr),
-    once(child, 'close'),
-  ]);
-  return { stdout, stderr, code: code as number };
-};
-
-interface Printed {
-  peers: Array<{ name: string; version?: string }>;
-  images: Array<{ size: number; zeroBytes: number }>;
-  results: Array<{
-    case: string;
-    title: string;
-    laps: Array<{ name: string; milliseconds: number[]; bytes?: number }>;
-    ratios: Array<{ peer: string; speed: number; bytes?: number }>;
-    missing: string[];
-    verified: string[];
-  }>;
-}
-
-/** The peers of each case; what is not installed must be named as missing. */
-const PEERS: Readonly<Record<string, readonly string[]>> = {
-  first: ['qemu-img'],
-  restore: ['qemu-img'],
-  next: ['borg', 'restic'],
-  none: ['qemu-img'],
-  scan: ['dd'],
-  verify: ['qemu-img'],
-  update: ['whole'],
-  diff: ['cmp'],
-  scale: ['small'],
-  sparse: ['read'],
-  history: ['few'],
-};
-
-/** What makes nothing that could be wrong, or is its own judge. */
-const WITHOUT_OUTPUT = new Set(['dd', 'cmp', 'read', 'single', 'processes']);
+const CASES = ['first', 'restore', 'verify', 'next', 'none', 'scan', 'update', 'diff'] as const;
 
 t.test('every case runs and is verified', async (t) => {
-  const dir = tempDir(t);
-  const sizes = ['--size', '16M', '--big', '32M', '--runs', '1'];
-  const { stdout, stderr, code } = await bench(...sizes, '--dir', dir, '--json');
-  t.equal(code, 0, stderr);
-  const report = JSON.parse(stdout) as Printed;
+  const { images } = await judgeBench(t, CASES);
   t.same(
-    report.results.map((result) => result.case),
-    [
-      'first',
-      'restore',
-      'verify',
-      'next',
-      'none',
-      'scan',
-      'update',
-      'diff',
-      'scale',
-      'sparse',
-      'bulk',
-      'bulk',
-      'history',
-      'history',
-      'history',
-    ],
-  );
-  const installed = report.peers.filter(({ version }) => version).map(({ name }) => name);
-  const here = new Set([...installed, 'whole', 'small', 'read', 'few', 'single', 'processes']);
-  t.ok(here.has('qemu-img'), 'qemu-img is here');
-  for (const result of report.results) {
-    // Of the two results of bulk, one is beside each.
-    const expected =
-      result.case === 'bulk' ? result.ratios.map(({ peer }) => peer) : (PEERS[result.case] ?? []);
-    const found = expected.filter((name) => here.has(name));
-    t.same(
-      result.laps.map(({ name }) => name),
-      ['nvsnap', ...found],
-      `${result.case} has its contenders`,
-    );
-    for (const { name, milliseconds } of result.laps) {
-      t.equal(milliseconds.length, 1, `${name} ran once`);
-    }
-    t.same(
-      result.ratios.map(({ peer }) => peer),
-      found,
-    );
-    t.ok(result.ratios.every(({ speed }) => Number.isFinite(speed) && speed > 0));
-    t.same(
-      result.missing,
-      expected.filter((name) => !here.has(name)),
-    );
-    const made = ['nvsnap', ...found].filter((name) => !WITHOUT_OUTPUT.has(name));
-    // A verification makes nothing either, nor does a list; restores are verified with what they restore.
-    const own = result.case === 'history' && !result.title.startsWith('take') ? [] : made;
-    t.same(result.verified, result.case === 'verify' ? found : own);
-  }
-  t.same(
-    report.results.slice(-5, -3).flatMap(({ ratios }) => ratios.map(({ peer }) => peer)),
-    ['single', 'processes'],
-  );
-  t.same(
-    report.images.map(({ size }) => size),
+    images.map(({ size }) => size),
     [16 * MiB, 32 * MiB],
   );
-  t.same(fs.readdirSync(dir), [], 'nothing is left behind');
 });
 
 t.test('the table has a line for every contender', async (t) => {
