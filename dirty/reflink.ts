@@ -11,6 +11,7 @@
 import fs from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import {
+  attachFile,
   cloneNameless,
   type Extent,
   errnoOf,
@@ -56,14 +57,9 @@ const cloneFault = (error: unknown, path: string, folder: string): Fault => {
   return unsuitable(NAME, `${path} cannot be cloned into ${folder}: ${reasonOf(error)}`, error);
 };
 
-/** Most of what is dirty is written back before the clone is made, since that keeps writers waiting. */
-const syncImage = (fd: number, path: string): Promise<void> =>
-  new Promise((done, fail) => {
-    fs.fsync(fd, (error) => (error ? fail(ioFault(error, path, 'sync')) : done()));
-  });
-
 const cloneOf = async ({ path, fd, size }: TrackedImage, folder: string): Promise<number> => {
-  await syncImage(fd, path);
+  // Most of what is dirty is written back before the clone is made, since that keeps writers waiting.
+  await attachFile({ path, fd }).sync();
   let clone: number;
   try {
     clone = cloneNameless(fd, folder);

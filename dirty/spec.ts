@@ -30,12 +30,22 @@ const refuse = (spec: string, problem: string, kinds: readonly SourceKind[]): ne
   });
 };
 
-/** Opens the source that `spec` names; a Fault says what is wrong with it. */
-export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySource => {
+interface Parts {
+  readonly name: string;
+  readonly argument: string | undefined;
+  readonly pairs: readonly string[];
+}
+
+const partsOf = (spec: string): Parts => {
   const [head = '', ...pairs] = spec.split(',');
   const colon = head.indexOf(':');
-  const name = colon < 0 ? head : head.slice(0, colon);
-  const argument = colon < 0 ? undefined : head.slice(colon + 1);
+  if (colon < 0) return { name: head, argument: undefined, pairs };
+  return { name: head.slice(0, colon), argument: head.slice(colon + 1), pairs };
+};
+
+/** Opens the source that `spec` names; a Fault says what is wrong with it. */
+export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySource => {
+  const { name, argument, pairs } = partsOf(spec);
   const kind = kinds.find((each) => each.name === name);
   if (!kind) return refuse(spec, 'is not known', kinds);
   if (argument === '' || (argument === undefined && kind.argument === 'needed')) {
@@ -60,9 +70,9 @@ export const absoluteSpec = (
   folder: string,
   kinds: readonly SourceKind[],
 ): string => {
-  const [, name, argument, rest] = /^([^:,]*):([^,]*)(.*)$/s.exec(spec) ?? [];
+  const { name, argument, pairs } = partsOf(spec);
   if (argument === undefined || !kinds.some((kind) => kind.name === name && kind.namesPath)) {
     return spec;
   }
-  return `${name}:${resolve(folder, argument)}${rest}`;
+  return [`${name}:${resolve(folder, argument)}`, ...pairs].join();
 };
