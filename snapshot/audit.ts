@@ -6,13 +6,11 @@
 import { alignExtents, type Extent, intersectExtents, unionExtents } from '../disk/index.js';
 import { run } from '../pipeline/index.js';
 import type { DigestReader, StoreFacts } from '../qcow2/index.js';
-import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { isLarge, planCrews, planSlabs } from './plan.js';
-import { bytesIn, imageBatches } from './reading.js';
+import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { sampleBelow } from './sample.js';
-import { digestOptionsOf } from './store.js';
 
 /** Fewer clusters say little: of the few there are, all are read. */
 const MIN_CLUSTERS = 64;
@@ -87,17 +85,9 @@ export const audit = async (work: AuditWork, options: RunOptions): Promise<Audit
   );
   const clusters = Math.min(of, Math.max(MIN_CLUSTERS, Math.ceil((of * percent) / 100)));
   const extents = [...pick(population, sampleBelow(of, clusters, seed), clusterSize)];
-  const { path, fd, size, seekable } = image;
   const bytes = bytesIn(extents);
-  const made = digestOptionsOf(facts);
   const crew = planCrews(options.threads, clusters, isLarge(bytes, true));
-  const steps = [
-    stages.scan(
-      { path, fd, size, seekable, digests: made, dependent: true },
-      crew('scan', Number.POSITIVE_INFINITY, true),
-    ),
-    stages.dedup(made, crew('dedup', 1, false)),
-  ];
+  const steps = comparingSteps(image, facts, crew);
   const layout = { clusterSize, clusters: 1, packedBytes: 0 };
   const slabs = planSlabs(layout, steps, clusters, options.memory);
   let missed = 0;

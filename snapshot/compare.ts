@@ -6,18 +6,17 @@
 // A snapshot that another program made has no digests: then its bytes are read and compared.
 
 import { alignExtents, attachFile, type Extent, fault } from '../disk/index.js';
-import { type Batch, run, type StageReport, type Step } from '../pipeline/index.js';
+import { type Batch, run, type StageReport } from '../pipeline/index.js';
 import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
-import * as stages from '../stages/index.js';
 import { type Image, openImage, STDIN, wholeOf } from './image.js';
 import { usableSnapshot } from './names.js';
 import { nonZeroPieces } from './non-zero.js';
 import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
 import { pour } from './pour.js';
 import { type Range, RangeBag, Ranges } from './ranges.js';
-import { bytesIn, imageBatches } from './reading.js';
+import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { digestOptionsOf, digestsOf, imageSizeOf, withStore } from './store.js';
+import { digestsOf, imageSizeOf, withStore } from './store.js';
 
 export interface CompareOptions extends RunOptions {
   readonly store: string;
@@ -86,18 +85,6 @@ class Comparison {
     this.#at = Math.max(this.#at, end);
   }
 
-  #steps(bytes: number, batches: number): Step[] {
-    const { threads } = this.#options;
-    const { path, fd, size, seekable } = this.#image;
-    const digests = digestOptionsOf(this.#facts);
-    const crew = planCrews(threads, batches, isLarge(bytes, true));
-    const reading = { path, fd, size, seekable, digests, dependent: true };
-    return [
-      stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
-      stages.dedup(digests, crew('dedup', 1, false)),
-    ];
-  }
-
   async run(): Promise<readonly StageReport[]> {
     const { clusterSize } = this.#store.geometry;
     const { size } = this.#image;
@@ -106,7 +93,8 @@ class Comparison {
     const bytes = bytesIn(extents);
     const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
     const batches = Math.ceil(size / (clusters * clusterSize));
-    const steps = this.#steps(bytes, batches);
+    const crew = planCrews(this.#options.threads, batches, isLarge(bytes, true));
+    const steps = comparingSteps(this.#image, this.#facts, crew);
     const slabs = planSlabs({ clusterSize, clusters, packedBytes: 0 }, steps, batches, memory);
     // What lies between the extents is compared when the sink comes past it; unchanged batches never do.
     let next = 0;

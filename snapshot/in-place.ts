@@ -18,9 +18,9 @@ import type { Output } from './output.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs } from './plan.js';
 import { liveBytes, noteDamage, readingSteps } from './pour.js';
 import type { RangeBag } from './ranges.js';
-import { bytesIn, imageBatches } from './reading.js';
+import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { digestOptionsOf, imageSizeOf } from './store.js';
+import { imageSizeOf } from './store.js';
 
 export const IN_PLACE_STAGES = ['scan', 'dedup', 'fetch', 'decode', 'verify', 'deliver'] as const;
 
@@ -81,8 +81,6 @@ export const updateFrom = async (update: Update, options: RunOptions): Promise<U
   const clusters = batchBytesFor(clusterSize, bytes, options.memory) / clusterSize;
   const batches = Math.ceil(bytes / (clusters * clusterSize)) + extents.length;
   const crew = planCrews(options.threads, batches, isLarge(bytes, true));
-  const made = digestOptionsOf(facts);
-  const reading = { path, fd, size, seekable: true, digests: made, dependent: true };
   const map = new SnapshotMap(store, snapshot, {
     size,
     window,
@@ -92,8 +90,7 @@ export const updateFrom = async (update: Update, options: RunOptions): Promise<U
   const { spec, manner, shift } = output;
   const few: ReturnType<typeof planCrews> = (stage, usual) => crew(stage, usual, false);
   const steps = [
-    stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
-    stages.dedup(made, crew('dedup', 1, false)),
+    ...comparingSteps({ path, fd, size, seekable: true }, facts, crew),
     locateStep(map),
     ...readingSteps(update, few),
     stages.deliver({ output: spec, manner, shift, ...window }, few('deliver', 1, false)),

@@ -1,8 +1,13 @@
-// An image on its way into the stages: batches of the ranges to be read.
+// An image on its way into the stages: batches of the ranges to be read, and the stages that hold them against
+// digests.
 
 import type { Extent } from '../disk/index.js';
-import type { Batch, SlabPool } from '../pipeline/index.js';
-import type { DigestReader } from '../qcow2/index.js';
+import type { Batch, SlabPool, Step } from '../pipeline/index.js';
+import type { DigestReader, StoreFacts } from '../qcow2/index.js';
+import * as stages from '../stages/index.js';
+import type { Image } from './image.js';
+import type { planCrews } from './plan.js';
+import { digestOptionsOf } from './store.js';
 
 /** Bytes in all of some ranges. */
 export const bytesIn = (extents: readonly Extent[]): number =>
@@ -26,3 +31,17 @@ export async function* imageBatches(
     }
   }
 }
+
+/** The stages that read a file and drop what is as its digests say. */
+export const comparingSteps = (
+  { path, fd, size, seekable }: Pick<Image, 'path' | 'fd' | 'size' | 'seekable'>,
+  facts: StoreFacts,
+  crew: ReturnType<typeof planCrews>,
+): Step[] => {
+  const digests = digestOptionsOf(facts);
+  const reading = { path, fd, size, seekable, digests, dependent: true };
+  return [
+    stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
+    stages.dedup(digests, crew('dedup', 1, false)),
+  ];
+};
