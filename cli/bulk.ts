@@ -11,7 +11,7 @@ import {
   runBulk,
 } from '../bulk/index.js';
 import { fault, formatSize } from '../disk/index.js';
-import { bar, columns, formatSeconds, type Screen } from './screen.js';
+import { bar, columns, type Screen, shortTime } from './screen.js';
 import { withPatience } from './stop.js';
 
 /** What may be said beside --jobs; all else is the file's. */
@@ -35,9 +35,6 @@ const checkAlone = (words: readonly string[], options: Record<string, unknown>):
     advice: 'Write it into the jobs file.',
   });
 };
-
-export const shortTime = (ms: number): string =>
-  ms < 10_000 ? `${(ms / 1000).toFixed(2)} s` : formatSeconds(ms / 1000);
 
 const count = (number: number, noun: string): string =>
   `${number} ${noun}${number === 1 ? '' : 's'}`;

@@ -30,6 +30,10 @@ export const formatSeconds = (seconds: number): string => {
   return shown.map((part, i) => (i === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
 };
 
+/** Milliseconds as "1.25 s", or from ten seconds on as "1:05". */
+export const shortTime = (ms: number): string =>
+  ms < 10_000 ? `${(ms / 1000).toFixed(2)} s` : formatSeconds(ms / 1000);
+
 /** How far something is, as a bar and in figures. */
 export const bar = (
   verb: string,

@@ -2,7 +2,7 @@
 
 import { fault, formatSize } from '../disk/index.js';
 import { type TakeOptions, type TakeResult, take } from '../snapshot/index.js';
-import { formatSeconds, type Screen } from './screen.js';
+import { type Screen, shortTime } from './screen.js';
 import { withSignals } from './stop.js';
 
 /** What the dirty source named; of a full scan there is nothing to say, or it has been said. */
@@ -20,7 +20,7 @@ const sentence = (r: TakeResult): string => {
   const kind = r.parent === null ? 'complete' : `on ${r.parent}`;
   return (
     `Took snapshot ${r.tag} (#${r.id}, ${kind}) of ${formatSize(r.imageBytes)} in ` +
-    `${r.elapsedMs < 10_000 ? `${(r.elapsedMs / 1000).toFixed(2)} s` : formatSeconds(r.elapsedMs / 1000)}${rate}: ` +
+    `${shortTime(r.elapsedMs)}${rate}: ` +
     `${r.changedClusters} ${r.changedClusters === 1 ? 'cluster' : 'clusters'} changed, ${formatSize(r.storedBytes)} stored.` +
     dirtyWords(r)
   );

@@ -8,8 +8,8 @@ import {
   watchJobs,
 } from '../bulk/index.js';
 import { formatSize } from '../disk/index.js';
-import { bulkEvents, shortTime, total } from './bulk.js';
-import type { Screen } from './screen.js';
+import { bulkEvents, total } from './bulk.js';
+import { type Screen, shortTime } from './screen.js';
 import { withPatience } from './stop.js';
 
 /** What became of one job, as a line of a log says it. */
