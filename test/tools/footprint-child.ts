@@ -1,18 +1,10 @@
 // Does one take, restore or bulk run in a process of its own and prints how much memory that process took.
 // The job is the only argument, as JSON; the answer is one line of JSON.
 
-import fs from 'node:fs';
 import { createBulkEmitter, exitCodeOf, readJobs, runBulk } from '../../bulk/index.js';
 import { createEmitter, restore, take } from '../../snapshot/index.js';
 import type { FootprintJob, MemorySample } from './footprint.js';
-
-/** Highest resident set of this process since it began, in bytes (proc(5), VmHWM). */
-const peakBytes = (): number => {
-  const status = fs.readFileSync('/proc/self/status', 'utf8');
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1];
-  if (kilobytes === undefined) throw new Error('there is no VmHWM in /proc/self/status');
-  return Number(kilobytes) * 1024;
-};
+import { peakMemory } from './peak.js';
 
 const job = JSON.parse(process.argv[2] ?? '') as FootprintJob;
 const samples: MemorySample[] = [];
@@ -32,4 +24,4 @@ if (job.verb === 'bulk') {
 }
 // ru_maxrss may be higher than the peak: it keeps that of the process that started this one.
 const maxRss = process.resourceUsage().maxRSS * 1024;
-console.log(JSON.stringify({ peak: peakBytes(), maxRss, samples }));
+console.log(JSON.stringify({ peak: peakMemory(), maxRss, samples }));

@@ -41,12 +41,10 @@ export class PeakMeter {
   }
 }
 
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
-
 /** Bytes that are in use when the garbage is collected: objects and buffers. */
 export const bytesInUse = (): number => {
-  collect();
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 };
