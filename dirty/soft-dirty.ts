@@ -8,7 +8,7 @@
 //     process.ts     it is the same process           stop.ts     nothing is written while the line is drawn
 //
 // Otherwise it says why not, and all is read.
-
+//
 // All of that is loaded when a line is drawn: no other command pays for it.
 
 import { errnoOf, Fault, fault, reasonOf } from '../disk/index.js';
