@@ -233,6 +233,11 @@ const CATALOGUE = {
       `The stage ${d.stage} failed at image ${at(d.offset)}: ${d.reason}.`,
       'Nothing was published; run again with --debug for the details.',
     ),
+  'stage-stuck': (d: { stage: string; offset: number; seconds: number }) =>
+    say(
+      `The stage ${d.stage} did not answer for ${d.seconds} seconds at image ${at(d.offset)}.`,
+      'Nothing was published; a stage that may take longer says so with "patience".',
+    ),
   'digest-mismatch': (d: { offset: number; length: number }) =>
     say(
       `The stored data for image ${at(d.offset)}, ${formatSize(d.length)}, do not match their digest.`,

@@ -8,12 +8,13 @@ export { abortFault, type Run, run } from './run.js';
 export { Batch, Kind, type SlabLayout, SlabPool, slabBytes } from './slab.js';
 export {
   type Desk,
-  type MainStep,
+  type Gap,
+  type KindName,
+  type Reversible,
+  type Setting,
   type Stage,
-  type StagePlace,
   type StageThread,
-  type StageUse,
-  type Step,
   stage,
 } from './stage.js';
+export type { MainStep, StagePlace, StageUse, Step } from './step.js';
 export type { StageReport } from './tally.js';

@@ -4,8 +4,8 @@
 import { Transform, type TransformCallback } from 'node:stream';
 import { TASKS_PER_THREAD } from './pool.js';
 import type { Batch, SlabPool } from './slab.js';
-import type { MainStep } from './stage.js';
 import type { StageRun } from './stage-run.js';
+import type { MainStep } from './step.js';
 
 interface Place {
   readonly batch: Batch;

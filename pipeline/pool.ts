@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import { BroadcastChannel } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import type { Outcome, PoolSetup, Task, ThreadSetup } from './thread.js';
+import type { Ended, Ending, EndOfRun, Outcome, PoolSetup, Task, ThreadSetup } from './thread.js';
 
 /** Tasks posted to a thread ahead of the one it works on, so that it need not wait for the next. */
 export const TASKS_PER_THREAD = 2;
@@ -22,17 +22,27 @@ const channelName = (): string => {
   return `nvsnap pool ${channels} ${Math.random()}`;
 };
 
+/** What the threads know of a run. */
+interface Told {
+  /** Threads that have not been told yet what it wants. */
+  untold: number;
+  /** Threads that have something to do at its end. */
+  enders: number;
+}
+
 export class Pool {
   readonly threads: number;
   readonly #piscina: Piscina;
-  /** The runs that use it, and how many threads have not been told yet what each of them wants. */
-  readonly #untold = new Map<number, number>();
+  /** The runs that use it. */
+  readonly #runs = new Map<number, Told>();
   /**
    * All threads hear of a run's end here: which of them gets a task is not ours to say. Made with the first end that
    * the pool outlives, since it takes a millisecond or two.
    */
   #ends: BroadcastChannel | undefined;
   readonly #endsName = channelName();
+  /** Who waits for the ends of a run, by its number. */
+  readonly #listeners = new Map<number, (ending: Ending) => void>();
   #closed = false;
   #broken: { readonly error: unknown } | undefined;
   /** Set when the pool is to end with its last run. */
@@ -67,40 +77,90 @@ export class Pool {
 
   /** True while a run uses it. */
   get busy(): boolean {
-    return this.#untold.size > 0;
+    return this.#runs.size > 0;
   }
 
   /** Begins to serve a run; `leave` ends it. */
   join(run: number): void {
-    this.#untold.set(run, this.threads);
+    this.#runs.set(run, { untold: this.threads, enders: 0 });
   }
 
-  /** No task of the run is under way any more: its threads let go of its slabs. */
-  leave(run: number): void {
-    this.#untold.delete(run);
-    if (!this.busy) this.#retired?.end();
-    // Most pools are closed right after their only run.
-    setImmediate(() => this.#tellEnd(run));
+  /**
+   * No task of the run is under way any more: its threads let go of its slabs. `sound`: it ended well. Resolves to what
+   * those threads say that have something to do at the end; rejects when one does not within `patience` seconds.
+   */
+  async leave(run: number, sound: boolean, patience: number): Promise<readonly Ending[]> {
+    const enders = this.#runs.get(run)?.enders ?? 0;
+    try {
+      if (enders > 0 && !this.#broken) return await this.#ask(run, sound, enders, patience);
+      // Most pools are closed right after their only run.
+      setImmediate(() => this.#tellEnd({ run, sound, asked: false }));
+      return [];
+    } finally {
+      this.#runs.delete(run);
+      if (!this.busy) this.#retired?.end();
+    }
   }
 
-  #tellEnd(run: number): void {
+  #tellEnd(end: EndOfRun): void {
     if (this.#closed) return;
     if (!this.#ends) {
       this.#ends = new BroadcastChannel(this.#endsName);
       this.#ends.unref();
+      this.#ends.onmessage = (message: unknown) => {
+        const { data } = message as { data: Ended | EndOfRun };
+        if ('endedRun' in data) this.#listeners.get(data.endedRun)?.(data.ending);
+      };
     }
-    this.#ends.postMessage(run);
+    this.#ends.postMessage(end);
+  }
+
+  /** Tells all threads that the run has ended, and waits for the answers of `enders` of them. */
+  async #ask(
+    run: number,
+    sound: boolean,
+    enders: number,
+    patience: number,
+  ): Promise<readonly Ending[]> {
+    const endings: Ending[] = [];
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        timer = setTimeout(() => {
+          const error = new Error(`it did not come to an end within ${patience} seconds`);
+          this.#broken ??= { error };
+          reject(error);
+        }, patience * 1000);
+        this.#listeners.set(run, (ending) => {
+          endings.push(ending);
+          if (endings.length === enders) resolve();
+        });
+        this.#tellEnd({ run, sound, asked: true });
+      });
+      return endings;
+    } finally {
+      clearTimeout(timer);
+      this.#listeners.delete(run);
+    }
   }
 
   /** Runs the stage on the batch in a slab, as `setup` says. Rejects when a thread ends. */
   async run(setup: ThreadSetup, slab: number): Promise<Outcome> {
     const { run } = setup;
+    const told = this.#runs.get(run);
     // Which thread takes a task is Piscina's choice, so all are told until each has answered once.
-    const task: Task = (this.#untold.get(run) ?? 0) > 0 ? { slab, run, setup } : { slab, run };
+    const task: Task = told && told.untold > 0 ? { slab, run, setup } : { slab, run };
     const outcome = (await this.#piscina.run(task)) as Outcome;
-    const untold = this.#untold.get(run);
-    if (outcome.opened && untold !== undefined) this.#untold.set(run, untold - 1);
+    if (told && outcome.opened) {
+      told.untold -= 1;
+      if (outcome.ends) told.enders += 1;
+    }
     return outcome;
+  }
+
+  /** Gives up on threads that do not answer: nobody is to use them again. */
+  giveUp(error: unknown): void {
+    this.#broken ??= { error };
   }
 
   /** Ends the threads once no run uses them; resolves when they have ended. */

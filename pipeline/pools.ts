@@ -3,7 +3,7 @@
 
 import { MiB } from '../disk/index.js';
 import { Pool } from './pool.js';
-import type { StagePlace } from './stage.js';
+import type { StagePlace } from './step.js';
 import { SlabStock } from './stock.js';
 
 interface Assigned {

@@ -7,8 +7,8 @@ import { ProgressMeter, type RunEmitter } from './events.js';
 import { Lane, mainLane } from './lane.js';
 import type { Pools } from './pools.js';
 import type { Batch, SlabPool } from './slab.js';
-import type { MainStep, Step } from './stage.js';
 import { StageRun } from './stage-run.js';
+import type { MainStep, Step } from './step.js';
 import type { StageReport } from './tally.js';
 
 export interface Run {
@@ -97,6 +97,8 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   };
   line.signal?.addEventListener('abort', stop, { once: true });
   let sound = false;
+  /** True once the stages have been told that all is through. */
+  let ending = false;
   try {
     const batches = line.source((bytes) => meter.advance(bytes));
     const source = Readable.from(starting(batches, stages), {
@@ -106,17 +108,21 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     const options = line.signal ? { signal: line.signal } : {};
     await pipeline([source, ...lanes, sink], options);
     for (const stage of stages) stage.check();
-    meter.end();
     sound = slabs.idle === slabs.memory.length;
+    ending = true;
+    await Promise.all(stages.map((stage) => stage.end(true)));
+    meter.end();
     return reports(meter.elapsedMs);
   } catch (error) {
+    sound = false;
     stop();
+    await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
+    // Of a run that has failed, this is not what went wrong first.
+    if (!ending) await Promise.allSettled(stages.map((stage) => stage.end(false)));
     if (line.signal?.aborted) throw abortFault(line.signal);
     throw error;
   } finally {
     line.signal?.removeEventListener('abort', stop);
-    await Promise.all(lanes.map((lane) => (lane instanceof Lane ? lane.settled() : undefined)));
-    for (const stage of stages) stage.end();
     line.pools.stock.give(slabs.memory, sound);
   }
 };

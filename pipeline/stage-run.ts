@@ -5,12 +5,19 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
+import { Patience, USUAL_PATIENCE } from './patience.js';
 import type { Pool } from './pool.js';
 import type { Pools, Spent } from './pools.js';
 import type { Batch } from './slab.js';
-import type { StageUse } from './stage.js';
+import type { StageUse } from './step.js';
 import { type StageReport, StageTally } from './tally.js';
-import { type Outcome, openStage, type ThreadSetup } from './thread.js';
+import {
+  type Ending,
+  type OpenStage,
+  type Outcome,
+  openStage,
+  type ThreadSetup,
+} from './thread.js';
 
 /** What starting one thread costs: 30 to 60 ms of a processor. */
 const START_MICROS = 50_000;
@@ -27,13 +34,18 @@ export class StageRun {
   readonly #pools: Pools;
   readonly #tally: StageTally;
   #pool: Pool | undefined;
-  #here: ((batch: Batch) => Promise<Outcome>) | undefined;
+  #here: OpenStage | undefined;
+  readonly #patience: Patience | undefined;
+  /** What the threads had to say at the end. */
+  #parts: readonly unknown[] = [];
   /** Work on the main thread, of this run and those that had the same pools. */
   readonly #spent: Spent;
   /** Microseconds of it since the event loop was last given its turn. */
   #sinceTurn = 0;
   /** Where the last batch was that was with any thread. */
   #lastOffset = 0;
+  /** Image offsets of the batches that are with the threads. */
+  readonly #out = new Set<number>();
   /** The main thread's time when the run began. */
   readonly #began = performance.eventLoopUtilization();
 
@@ -43,11 +55,15 @@ export class StageRun {
     this.#pools = pools;
     this.#tally = new StageTally(use.name);
     this.#spent = pools.spent(use);
+    const { patience } = use;
+    if (patience !== undefined)
+      this.#patience = new Patience(patience, () => this.#stuck(patience));
   }
 
   /** What the stage has done in `elapsedMs` of the run. */
   report(elapsedMs: number): StageReport {
-    return this.#tally.report(this.#pool?.threads ?? 0, elapsedMs);
+    const report = this.#tally.report(this.#pool?.threads ?? 0, elapsedMs);
+    return this.#parts.length > 0 ? { ...report, parts: this.#parts } : report;
   }
 
   #failure(offset: number, error: unknown): Fault {
@@ -70,11 +86,36 @@ export class StageRun {
     return this.#pool;
   }
 
-  /** The run has ended, and no batch is with any thread. */
-  end(): void {
-    this.#pool?.leave(this.#setup.run);
+  /** The run has ended, and no batch is with any thread; `sound`: well. Rejects when the stage's end fails. */
+  async end(sound: boolean): Promise<void> {
+    const seconds = this.use.patience ?? USUAL_PATIENCE;
+    const here = this.#here ? [await this.#here.end(sound)] : [];
+    let endings: readonly Ending[];
+    try {
+      endings = (await this.#pool?.leave(this.#setup.run, sound, seconds)) ?? [];
+    } catch (error) {
+      throw this.#failure(this.#lastOffset, error);
+    }
+    const parts: unknown[] = [];
+    for (const ending of [...here, ...endings]) {
+      if ('fault' in ending) throw new Fault(ending.fault, new Error(ending.trace));
+      if (ending.part !== undefined) parts.push(ending.part);
+    }
+    this.#parts = parts;
   }
 
+  /** The threads do not answer any more. */
+  #stuck(seconds: number): Fault {
+    const stuck = fault('stage-stuck', {
+      stage: this.use.name,
+      offset: Math.min(...this.#out),
+      seconds,
+    });
+    this.#pool?.giveUp(stuck);
+    return stuck;
+  }
+
+  /** Where the first batch is of those that are with the threads. */
   /** True while threads would cost more than they have to do, as far as is known. */
   get #beginsHere(): boolean {
     const { beginsHere, threads } = this.use;
@@ -87,7 +128,7 @@ export class StageRun {
   /** Does a batch on the main thread. */
   async #runHere(batch: Batch): Promise<Outcome> {
     this.#here ??= openStage(this.#setup);
-    const outcome = await this.#here(batch);
+    const outcome = await this.#here.perform(batch);
     if ('micros' in outcome) {
       this.#spent.micros += outcome.micros;
       this.#sinceTurn += outcome.micros;
@@ -100,10 +141,15 @@ export class StageRun {
   }
 
   async #runThere(batch: Batch): Promise<Outcome> {
+    const { offset } = batch;
+    this.#out.add(offset);
     try {
-      return await this.prepare().run(this.#setup, batch.slab);
+      const work = this.prepare().run(this.#setup, batch.slab);
+      return await (this.#patience?.wait(work) ?? work);
     } catch (error) {
-      throw this.#failure(batch.offset, error);
+      throw error instanceof Fault ? error : this.#failure(offset, error);
+    } finally {
+      this.#out.delete(offset);
     }
   }
 

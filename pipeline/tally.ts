@@ -14,6 +14,8 @@ export interface StageReport {
   readonly busyShare: number;
   /** Batches in its threads or queued for them. */
   readonly queued: number;
+  /** What its threads had to say when all was through, one entry each; left out where none has. */
+  readonly parts?: readonly unknown[];
 }
 
 export class StageTally {

@@ -22,7 +22,7 @@ export interface ThreadSetup {
 export interface PoolSetup {
   /** URL of the stage's module, where it is known. */
   readonly module: string | undefined;
-  /** Name of the broadcast channel on which the numbers of ended runs come. */
+  /** Name of the broadcast channel on which the ends of runs are told and answered. */
   readonly ends: string;
 }
 
@@ -33,15 +33,52 @@ export interface Task {
   readonly setup?: ThreadSetup;
 }
 
-/** Microseconds of work, or what went wrong; `opened` when the stage was opened for it. */
-export type Outcome = (
-  | { readonly micros: number }
-  | { readonly fault: FaultData; readonly trace: string }
-) & { readonly opened?: boolean };
+/** Tells all threads of a pool that a run has ended. */
+export interface EndOfRun {
+  readonly run: number;
+  /** True when it ended well. */
+  readonly sound: boolean;
+  /** True when those who have something to do at the end are waited for. */
+  readonly asked: boolean;
+}
+
+/** The answer of one thread. */
+export interface Ended {
+  readonly endedRun: number;
+  readonly ending: Ending;
+}
+
+/** What went wrong, fit to be sent. */
+export interface Failure {
+  readonly fault: FaultData;
+  readonly trace: string;
+}
+
+/**
+ * Microseconds of work, or what went wrong. `opened` when the stage was opened for it, `ends` when it has something to
+ * do at the end.
+ */
+export type Outcome = ({ readonly micros: number } | Failure) & {
+  readonly opened?: boolean;
+  readonly ends?: boolean;
+};
+
+/** What a thread had to say at the end of a run, or what went wrong. */
+export type Ending = { readonly part: unknown } | Failure;
+
+/** A stage as one thread has it open for one run. */
+export interface OpenStage {
+  /** Does one batch, after all that were handed over before; never rejects. */
+  perform(batch: Batch): Promise<Outcome>;
+  /** True when there is something to do at the end. */
+  ends(): Promise<boolean>;
+  /** The run has ended; `sound`: well. Never rejects. */
+  end(sound: boolean): Promise<Ending>;
+}
 
 const open = async (setup: ThreadSetup): Promise<{ name: string; thread: StageThread }> => {
   const flag = new Int32Array(setup.control);
-  const module = (await import(setup.module)) as { default: Stage<unknown> };
+  const module = (await import(setup.module)) as { default: Stage };
   const { name } = module.default;
   const thread = await module.default.open(setup.options, {
     clusterSize: setup.layout.clusterSize,
@@ -50,7 +87,7 @@ const open = async (setup: ThreadSetup): Promise<{ name: string; thread: StageTh
   return { name, thread };
 };
 
-const failure = (error: unknown, stage: string, offset: number): Outcome => {
+const failure = (error: unknown, stage: string, offset: number): Failure => {
   const known =
     error instanceof Fault
       ? error
@@ -61,22 +98,56 @@ const failure = (error: unknown, stage: string, offset: number): Outcome => {
   };
 };
 
-/** Opens a stage in this thread; what it returns does one batch and never rejects. */
-export const openStage = (setup: ThreadSetup): ((batch: Batch) => Promise<Outcome>) => {
+/** Opens a stage in this thread. */
+export const openStage = (setup: ThreadSetup): OpenStage => {
   // A failure to open is told with each batch.
   const opened = open(setup);
   opened.catch(() => {});
-  return async (batch) => {
-    let name = setup.module;
-    try {
-      const { thread, name: own } = await opened;
-      name = own;
-      const began = performance.now();
-      const work = thread.batch?.(batch);
-      if (work !== undefined) await work;
-      return { micros: Math.round((performance.now() - began) * 1000) };
-    } catch (error) {
-      return failure(error, name, batch.offset);
-    }
+  /** A batch that the stage has not given back yet. */
+  let waiting: Promise<unknown> | undefined;
+  let offset = 0;
+  return {
+    async perform(batch) {
+      let name = setup.module;
+      try {
+        const { thread, name: own } = await opened;
+        name = own;
+        while (waiting !== undefined) await waiting;
+        offset = batch.offset;
+        const began = performance.now();
+        const work = thread.batch?.(batch);
+        if (work instanceof Promise) {
+          waiting = work.catch(() => {});
+          try {
+            await work;
+          } finally {
+            waiting = undefined;
+          }
+        }
+        return { micros: Math.round((performance.now() - began) * 1000) };
+      } catch (error) {
+        return failure(error, name, batch.offset);
+      }
+    },
+    ends: () =>
+      opened.then(
+        ({ thread }) => thread.flush !== undefined || thread.close !== undefined,
+        () => false,
+      ),
+    async end(sound) {
+      let name = setup.module;
+      try {
+        const { thread, name: own } = await opened;
+        name = own;
+        try {
+          // What cannot be sent is noticed here, where it is known whose it is.
+          return { part: structuredClone(sound ? await thread.flush?.() : undefined) };
+        } finally {
+          await thread.close?.();
+        }
+      } catch (error) {
+        return failure(error, name, offset);
+      }
+    },
   };
 };

@@ -4,7 +4,15 @@
 
 import { BroadcastChannel, workerData } from 'node:worker_threads';
 import { Batch } from './slab.js';
-import { type Outcome, openStage, type PoolSetup, type Task } from './thread.js';
+import {
+  type Ended,
+  type EndOfRun,
+  type OpenStage,
+  type Outcome,
+  openStage,
+  type PoolSetup,
+  type Task,
+} from './thread.js';
 
 const { module, ends } = workerData as PoolSetup;
 // A failure to load is told when the stage is opened.
@@ -12,31 +20,44 @@ if (module !== undefined) import(module).catch(() => {});
 
 interface Open {
   readonly batches: readonly Batch[];
-  readonly perform: (batch: Batch) => Promise<Outcome>;
+  readonly stage: OpenStage;
 }
 
 /** By the run's number. */
 const open = new Map<number, Open>();
 
 const channel = new BroadcastChannel(ends);
-channel.onmessage = (message: unknown) => open.delete((message as { data: number }).data);
+
+const endRun = async ({ run, sound, asked }: EndOfRun): Promise<void> => {
+  const known = open.get(run);
+  open.delete(run);
+  if (!known || !(await known.stage.ends())) return;
+  const ending = await known.stage.end(sound);
+  if (asked) channel.postMessage({ endedRun: run, ending } satisfies Ended);
+};
+
+channel.onmessage = (message: unknown) => {
+  const { data } = message as { data: EndOfRun | Ended };
+  // The answers of other threads come here too.
+  if ('run' in data) void endRun(data);
+};
 // It must not keep a thread alive that is to end.
 channel.unref();
 
 /** The stage as this run wants it; `opened` when it was not open yet. */
-const openFor = ({ run, setup }: Task): { readonly stage: Open; readonly opened: boolean } => {
+const openFor = ({ run, setup }: Task): { readonly known: Open; readonly opened: boolean } => {
   const known = open.get(run);
-  if (known) return { stage: known, opened: false };
+  if (known) return { known, opened: false };
   if (!setup) throw new Error('this thread was not told what to do');
   const { layout, memory } = setup;
   const batches = memory.map((slab, i) => new Batch(i, layout, slab));
-  const stage = { batches, perform: openStage(setup) };
-  open.set(run, stage);
-  return { stage, opened: true };
+  const made = { batches, stage: openStage(setup) };
+  open.set(run, made);
+  return { known: made, opened: true };
 };
 
 export default async (task: Task): Promise<Outcome> => {
-  const { stage, opened } = openFor(task);
-  const outcome = await stage.perform(stage.batches[task.slab] as Batch);
-  return opened ? { ...outcome, opened } : outcome;
+  const { known, opened } = openFor(task);
+  const outcome = await known.stage.perform(known.batches[task.slab] as Batch);
+  return opened ? { ...outcome, opened, ends: await known.stage.ends() } : outcome;
 };
