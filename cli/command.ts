@@ -30,6 +30,20 @@ export const common = (command: Command): Command =>
     .option('--no-color', 'no colours (as NO_COLOR does)')
     .option('--debug', 'stack traces with errors');
 
+/** An option that may be given again and again. */
+export const collect = (word: string, before: readonly string[] = []): string[] => [
+  ...before,
+  word,
+];
+
+/** Adds the option that names the stages which a store is written and read through. */
+export const staged = (command: Command): Command =>
+  command.option(
+    '--stage <module>',
+    'a stage that the store is written through, with its options; may be repeated',
+    collect,
+  );
+
 /** Loads a command's own file when it is called, and runs it. */
 export const act = (load: () => Promise<{ default: Action }>) =>
   async function (this: Command): Promise<void> {
@@ -37,7 +51,8 @@ export const act = (load: () => Promise<{ default: Action }>) =>
     const screen = new Screen(options);
     try {
       const { default: action } = await load();
-      call.exitCode = await action(this.args, { ...options, pools: call.pools }, screen);
+      const { stage: stages } = this.opts<{ stage?: string[] }>();
+      call.exitCode = await action(this.args, { ...options, stages, pools: call.pools }, screen);
     } catch (error) {
       call.exitCode = screen.failure(error);
     }

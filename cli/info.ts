@@ -19,7 +19,9 @@ const aboutStore = (store: StoreInfo): string =>
     ['cluster size', formatSize(store.clusterSize)],
     [
       'compression',
-      `${store.compression}${store.standard ? '' : ' (private: read it with nvsnap)'}`,
+      [store.compression, ...store.stages.map(({ name, version }) => `${name} ${version}`)].join(
+        ', ',
+      ) + (store.standard ? '' : ' (private: read it with nvsnap)'),
     ],
     ['digest', store.digest ?? '-'],
     ['snapshots', String(store.snapshots.length)],

@@ -1,11 +1,11 @@
 // The commands that only read a store, their options and their help; what they do is in one file each.
 
 import type { Command } from 'commander';
-import { act, common } from './command.js';
+import { act, common, staged } from './command.js';
 import { parseMemory, parsePercent, parseRange, parseSeconds, parseThreads } from './parse.js';
 
 const addRestore = (program: Command): void => {
-  common(program.command('restore <store> <snapshot> <output>'))
+  staged(common(program.command('restore <store> <snapshot> <output>')))
     .summary('bring a snapshot back')
     .description(
       'Writes SNAPSHOT (a tag, #id, uuid prefix or "latest") of STORE to OUTPUT: a new file, a block device, or\n' +
@@ -41,7 +41,7 @@ const addLooks = (program: Command): void => {
     .description('Says what STORE is, or what is known of one SNAPSHOT of it.')
     .addHelpText('after', '\nExamples:\n  nvsnap info vm.qcow2\n  nvsnap info vm.qcow2 latest')
     .action(act(() => import('./info.js')));
-  common(program.command('check <store>'))
+  staged(common(program.command('check <store>')))
     .summary('check the structure of a store')
     .description(
       'Checks every table of STORE: refcounts, overlaps, reserved bits, digests. Reads no data. Exit\n' +
@@ -52,7 +52,7 @@ const addLooks = (program: Command): void => {
 };
 
 const addCompare = (program: Command): void => {
-  common(program.command('compare <store> <snapshot> <image>'))
+  staged(common(program.command('compare <store> <snapshot> <image>')))
     .summary('compare a snapshot with an image')
     .description(
       'Reads IMAGE (a file or block device) and holds it against the digests of SNAPSHOT of STORE. Lists the\n' +
@@ -65,7 +65,7 @@ const addCompare = (program: Command): void => {
 };
 
 const addDiff = (program: Command): void => {
-  common(program.command('diff <store> <from> [to]'))
+  staged(common(program.command('diff <store> <from> [to]')))
     .summary('say where two snapshots differ')
     .description(
       'Lists the ranges of image bytes (START+LENGTH) in which the snapshots FROM and TO (default: latest) of\n' +
@@ -79,7 +79,7 @@ const addDiff = (program: Command): void => {
 };
 
 const addVerify = (program: Command): void => {
-  common(program.command('verify <store> [snapshots...]'))
+  staged(common(program.command('verify <store> [snapshots...]')))
     .summary('read and verify stored data')
     .description(
       'Reads every stored cluster of the SNAPSHOTs of STORE (default: all) once, however many share it, and\n' +

@@ -26,6 +26,13 @@ const sentence = (r: TakeResult): string => {
   );
 };
 
+/** What the user's stages have found out, a line each. */
+const summaryLines = ({ summaries }: TakeResult): string[] =>
+  summaries.flatMap(({ stage, figures }) => {
+    const words = Object.entries(figures).map(([name, figure]) => `${name} ${figure}`);
+    return words.length === 0 ? [] : [`${stage}: ${words.join(', ')}.`];
+  });
+
 export default async (
   words: readonly string[],
   options: Record<string, unknown>,
@@ -52,6 +59,6 @@ export default async (
   const result = await withSignals((signal) =>
     take({ ...asked, audit, image, store, events: screen.events(), signal }),
   );
-  screen.result(result, () => sentence(result));
+  screen.result(result, () => [sentence(result), ...summaryLines(result)].join('\n'));
   return 0;
 };

@@ -2,10 +2,8 @@
 
 import { type Command, Option } from 'commander';
 import { SOURCE_USAGES } from '../snapshot/index.js';
-import { act, CODECS, common, DEDUPS, DIGESTS } from './command.js';
+import { act, CODECS, collect, common, DEDUPS, DIGESTS, staged } from './command.js';
 import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
-
-const collect = (word: string, before: readonly string[] = []): string[] => [...before, word];
 
 const KEEP_OPTIONS = [
   ['last', 'the last N'],
@@ -50,6 +48,8 @@ const addTake = (program: Command): void => {
     .option('--audit <percent>', 'read so much of what it calls clean (default: 1)', parsePercent)
     .option('--audit-seed <n>', 'audit the same clusters as before', parseNumber('--audit-seed'))
     .option('--trust', 'audit nothing')
+    .option('--stage <module>', "let a stage of one's own do its work; may be repeated", collect)
+    .option('--strict-stages', 'lend such stages copies only, and check all they do')
     .option('--threads <n>', 'threads per stage, or as scan=1,compress=4', parseThreads)
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
     .option('--other-image', 'take even if the image has nothing in common with the parent')
@@ -87,7 +87,7 @@ const addWatch = (program: Command): void => {
 
 const addConvert = (program: Command): void => {
   const asBefore = '(default: as it is)';
-  common(program.command('convert <store> <output>'))
+  staged(common(program.command('convert <store> <output>')))
     .summary('copy a store with another codec or cluster size')
     .description(
       'Copies the snapshots of STORE, of nvsnap or any other qcow2 file, to the new store OUTPUT. What they share they\n' +
@@ -102,6 +102,7 @@ const addConvert = (program: Command): void => {
     )
     .option('--level <n>', "the codec's level (zstd: 1)", parseNumber('--level'))
     .addOption(new Option('--digest <algorithm>', asBefore).choices(DIGESTS))
+    .option('--leave-stages', 'write the copy without the stages that STORE is read through')
     .option('-f, --force', 'replace an existing file')
     .option('--threads <n>', 'threads per stage, or as decode=1,compress=4', parseThreads)
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
@@ -116,7 +117,7 @@ Examples:
 };
 
 const addShipping = (program: Command): void => {
-  common(program.command('export <store> <snapshot>'))
+  staged(common(program.command('export <store> <snapshot>')))
     .summary('write a snapshot to standard output, for import')
     .description(
       'Writes SNAPSHOT of STORE to standard output as a stream for "nvsnap import": all of it, or with --since only\n' +
@@ -134,7 +135,7 @@ Examples:
   nvsnap export vm.qcow2 tuesday --since monday | ssh host nvsnap import backup.qcow2`,
     )
     .action(act(() => import('./export.js')));
-  common(program.command('import <store>'))
+  staged(common(program.command('import <store>')))
     .summary('take a snapshot from a stream on standard input')
     .description(
       'Reads a stream of "nvsnap export" from standard input and makes its snapshot in STORE, with its tag, time and\n' +

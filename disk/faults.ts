@@ -233,6 +233,26 @@ const CATALOGUE = {
       `The stage ${d.stage} failed at image ${at(d.offset)}: ${d.reason}.`,
       'Nothing was published; run again with --debug for the details.',
     ),
+  'stage-missing': (d: { path: string; stage: string; version: string; module: string }) =>
+    say(
+      `The store ${d.path} was written through the stage ${d.stage} (version ${d.version}, of ${d.module}), which was not given.`,
+      `Add --stage ${d.module} with its options.`,
+    ),
+  'stage-version': (d: { path: string; stage: string; wrote: string; given: string }) =>
+    say(
+      `The store ${d.path} was written through version ${d.wrote} of the stage ${d.stage}, not ${d.given}.`,
+      'Use that version of its module.',
+    ),
+  'stage-foreign': (d: { path: string; stage: string }) =>
+    say(
+      `The store ${d.path} was not written through the stage ${d.stage}.`,
+      'Leave it out; "nvsnap convert --stage" makes a store that is, of this one.',
+    ),
+  'stage-broke': (d: { stage: string; offset: number; what: string }) =>
+    say(
+      `The stage ${d.stage} ${d.what} at image ${at(d.offset)}.`,
+      'Nothing was published; docs/stages.md says what a stage may do.',
+    ),
   'stage-stuck': (d: { stage: string; offset: number; seconds: number }) =>
     say(
       `The stage ${d.stage} did not answer for ${d.seconds} seconds at image ${at(d.offset)}.`,

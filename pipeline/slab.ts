@@ -90,6 +90,8 @@ export class Batch {
   readonly digests: Buffer;
   /** 16 bytes per cluster: the parent's digest (take) or the recorded one (restore). */
   readonly known: Buffer;
+  /** All of the slab. */
+  readonly whole: Buffer;
   readonly #head: Float64Array;
   /** Views of single clusters, made when first asked for: making one takes as long as digesting 4 KiB. */
   readonly #clusters: Buffer[] = [];
@@ -99,6 +101,7 @@ export class Batch {
     const { clusters } = layout;
     this.slab = slab;
     this.layout = layout;
+    this.whole = Buffer.from(memory, start, at.end);
     this.#head = new Float64Array(memory, start, HEAD_WORDS);
     this.places = new Float64Array(memory, start + at.places, clusters);
     this.lengths = new Uint32Array(memory, start + at.lengths, clusters);

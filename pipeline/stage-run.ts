@@ -49,9 +49,13 @@ export class StageRun {
   /** The main thread's time when the run began. */
   readonly #began = performance.eventLoopUtilization();
 
-  constructor(use: StageUse, setup: Omit<ThreadSetup, 'module' | 'options'>, pools: Pools) {
+  constructor(
+    use: StageUse,
+    setup: Omit<ThreadSetup, 'name' | 'module' | 'options'>,
+    pools: Pools,
+  ) {
     this.use = use;
-    this.#setup = { ...setup, module: use.module, options: use.options };
+    this.#setup = { ...setup, name: use.name, module: use.module, options: use.options };
     this.#pools = pools;
     this.#tally = new StageTally(use.name);
     this.#spent = pools.spent(use);

@@ -9,7 +9,9 @@ import type { Stage, StageThread } from './stage.js';
 export interface ThreadSetup {
   /** Which run this is for. */
   readonly run: number;
-  /** URL of the stage's module. */
+  /** The stage's name in its line. */
+  readonly name: string;
+  /** URL of its module. */
   readonly module: string;
   readonly layout: SlabLayout;
   readonly memory: readonly SharedBytes[];
@@ -76,15 +78,13 @@ export interface OpenStage {
   end(sound: boolean): Promise<Ending>;
 }
 
-const open = async (setup: ThreadSetup): Promise<{ name: string; thread: StageThread }> => {
+const open = async (setup: ThreadSetup): Promise<StageThread> => {
   const flag = new Int32Array(setup.control);
   const module = (await import(setup.module)) as { default: Stage };
-  const { name } = module.default;
-  const thread = await module.default.open(setup.options, {
+  return module.default.open(setup.options, {
     clusterSize: setup.layout.clusterSize,
     cancelled: () => Atomics.load(flag, 0) !== 0,
   });
-  return { name, thread };
 };
 
 const failure = (error: unknown, stage: string, offset: number): Failure => {
@@ -108,10 +108,8 @@ export const openStage = (setup: ThreadSetup): OpenStage => {
   let offset = 0;
   return {
     async perform(batch) {
-      let name = setup.module;
       try {
-        const { thread, name: own } = await opened;
-        name = own;
+        const thread = await opened;
         while (waiting !== undefined) await waiting;
         offset = batch.offset;
         const began = performance.now();
@@ -126,19 +124,17 @@ export const openStage = (setup: ThreadSetup): OpenStage => {
         }
         return { micros: Math.round((performance.now() - began) * 1000) };
       } catch (error) {
-        return failure(error, name, batch.offset);
+        return failure(error, setup.name, batch.offset);
       }
     },
     ends: () =>
       opened.then(
-        ({ thread }) => thread.flush !== undefined || thread.close !== undefined,
+        ({ flush, close }) => flush !== undefined || close !== undefined,
         () => false,
       ),
     async end(sound) {
-      let name = setup.module;
       try {
-        const { thread, name: own } = await opened;
-        name = own;
+        const thread = await opened;
         try {
           // What cannot be sent is noticed here, where it is known whose it is.
           return { part: structuredClone(sound ? await thread.flush?.() : undefined) };
@@ -146,7 +142,7 @@ export const openStage = (setup: ThreadSetup): OpenStage => {
           await thread.close?.();
         }
       } catch (error) {
-        return failure(error, name, offset);
+        return failure(error, setup.name, offset);
       }
     },
   };

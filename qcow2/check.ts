@@ -4,6 +4,7 @@
 // are not read. The file may be hostile: nothing here trusts an offset, a size or a count.
 
 import { Census, type ClusterCounts } from './census.js';
+import { isPrivate } from './extensions.js';
 import { type Finding, Findings, hex } from './findings.js';
 import { INCOMPATIBLE, MAX_REFCOUNT_TABLE_BYTES } from './header.js';
 import { checkSnapshots } from './integrity.js';
@@ -143,9 +144,11 @@ class StoredRefcounts {
 const checkMarks = (store: Store, findings: Findings): void => {
   const { incompatible } = store.header;
   const marked = (incompatible & INCOMPATIBLE.privateCodec) !== 0n;
-  if (store.facts && marked !== (store.facts.codec === 'lz4')) {
+  if (store.facts && marked !== isPrivate(store.facts)) {
     const says = marked ? 'private' : 'standard';
-    const text = `the header says that the encoding of payloads is ${says}, but it is ${store.facts.codec}.`;
+    const { codec, chain } = store.facts;
+    const is = [codec, ...chain.map(({ name }) => name)].join(' and ');
+    const text = `the header says that the encoding of payloads is ${says}, but it is ${is}.`;
     findings.corruption('feature', text, 72);
   }
   if ((incompatible & INCOMPATIBLE.corrupt) !== 0n) {
@@ -158,9 +161,12 @@ const checkMarks = (store: Store, findings: Findings): void => {
 
 /**
  * Checks a store in small steps: a caller that lets other work run between them, or stops, keeps a
- * long check polite. Throws a Fault only when the file cannot be read or has too many clusters.
+ * long check polite. `seed`: what its digests were made with, where that is known. Throws a Fault only when the file cannot be read or has too many clusters.
  */
-export function* checkSteps(store: Store): Generator<void, CheckReport> {
+export function* checkSteps(
+  store: Store,
+  seed: Uint8Array | undefined,
+): Generator<void, CheckReport> {
   const findings = new Findings();
   const census = new Census(store, findings);
   const stored = new StoredRefcounts(store, census, findings);
@@ -175,7 +181,7 @@ export function* checkSteps(store: Store): Generator<void, CheckReport> {
     const message = `the file ends at ${census.fileBytes}, inside its last cluster: nvsnap did not leave it so.`;
     findings.add('note', 'cut-short', message, census.fileBytes);
   }
-  yield* checkSnapshots(store, findings);
+  yield* checkSnapshots(store, seed, findings);
   return {
     clusters: census.clusters,
     allocatedClusters: used,
@@ -191,7 +197,7 @@ export function* checkSteps(store: Store): Generator<void, CheckReport> {
 
 /** Checks a store in one go; see `checkSteps`. */
 export const checkStore = (store: Store): CheckReport => {
-  const steps = checkSteps(store);
+  const steps = checkSteps(store, store.facts?.seed);
   for (;;) {
     const step = steps.next();
     if (step.done) return step.value;

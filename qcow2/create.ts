@@ -16,10 +16,11 @@ import {
   syncFolder,
 } from '../disk/index.js';
 import {
-  type CodecName,
   encodeExtensions,
   encodeFacts,
+  FEATURE_NAME_BYTES,
   featureNames,
+  isPrivate,
   type StoreFacts,
 } from './extensions.js';
 import { encodeHeader, HEADER_BYTES, INCOMPATIBLE } from './header.js';
@@ -31,14 +32,17 @@ import { highOf, lowOf } from './words.js';
 const PRIVATE_BIT = 58;
 
 /** What QEMU says about a store that it cannot read; at most 46 bytes. */
-const privateName = (codec: CodecName): string => `nvsnap ${codec} clusters: use nvsnap restore`;
-
-const isPrivate = (codec: CodecName): boolean => codec === 'lz4';
+const privateName = ({ codec, chain }: StoreFacts): string => {
+  const [link] = chain;
+  if (!link) return `nvsnap ${codec} clusters: use nvsnap restore`;
+  const named = `nvsnap stage ${link.name}: use nvsnap restore`;
+  return named.length <= FEATURE_NAME_BYTES ? named : 'nvsnap stages: use nvsnap restore';
+};
 
 /** The file of an empty store: header, refcount table, one refcount block, an empty L1 table. */
 const emptyImage = (clusterBits: number, facts: StoreFacts): Buffer => {
   const size = 2 ** clusterBits;
-  const own = isPrivate(facts.codec);
+  const own = isPrivate(facts);
   const zstd = facts.codec === 'zstd';
   const header = encodeHeader({
     version: 3,
@@ -58,7 +62,7 @@ const emptyImage = (clusterBits: number, facts: StoreFacts): Buffer => {
     headerLength: HEADER_BYTES,
     compressionType: zstd ? 1 : 0,
   });
-  const names = own ? [featureNames(new Map([[PRIVATE_BIT, privateName(facts.codec)]]))] : [];
+  const names = own ? [featureNames(new Map([[PRIVATE_BIT, privateName(facts)]]))] : [];
   const image = Buffer.alloc(4 * size);
   image.set(header);
   image.set(encodeExtensions([encodeFacts(facts), ...names]), HEADER_BYTES);

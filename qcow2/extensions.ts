@@ -9,10 +9,13 @@ const END = 0;
 const FEATURE_NAMES = 0x6803_f857;
 /** "nvsn": readers that do not know it skip it, and QEMU keeps it when it rewrites the header. */
 const STORE_FACTS = 0x6e76_736e;
-const FEATURE_NAME_BYTES = 46;
+/** The name of a feature has room for so many bytes. */
+export const FEATURE_NAME_BYTES = 46;
 const FACTS_VERSION = 1;
 const FACTS_FIXED_BYTES = 28;
 const CHECKSUM_BYTES = 8;
+/** What the sector that is published has room for, beside the header and the other extensions. */
+const MAX_CHAIN_BYTES = 280;
 
 /** How a store's compressed clusters are encoded. The first two are qcow2's own. */
 export type CodecName = 'zstd' | 'zlib' | 'none' | 'lz4';
@@ -24,6 +27,20 @@ export interface StoreFacts {
   /** Random key of the digests, 8 bytes. */
   readonly seed: Uint8Array;
   readonly codec: CodecName;
+  /** The reversible stages that payloads went through after the codec, in that order. */
+  readonly chain: readonly ChainEntry[];
+}
+
+/** A reversible stage as a store keeps it. */
+export interface ChainEntry {
+  readonly name: string;
+  readonly version: string;
+  /** Where its code came from, for people. */
+  readonly module: string;
+  /** What it keeps of its options; never a secret. */
+  readonly kept: unknown;
+  /** True when it holds the key of the digests, in place of `seed`. */
+  readonly keyed: boolean;
 }
 
 export interface Extension {
@@ -99,16 +116,63 @@ export const nameOfFeature = (
   return undefined;
 };
 
-/** Encodes the store's facts: 28 fixed bytes, the codec's name, a checksum of all before it. */
+/** What is said of the reversible stages: [[name, version, module, kept, 1 if keyed], …] as JSON, or nothing. */
+const encodeChain = (chain: readonly ChainEntry[]): Buffer => {
+  if (chain.length === 0) return Buffer.alloc(0);
+  const rows = chain.map(({ name, version, module, kept, keyed }) => [
+    name,
+    version,
+    module,
+    kept,
+    keyed ? 1 : 0,
+  ]);
+  const raw = Buffer.from(JSON.stringify(rows));
+  if (raw.length <= MAX_CHAIN_BYTES) return raw;
+  throw fault('usage', {
+    problem: `What is to be kept of the reversible stages takes ${raw.length} bytes, and a store has room for ${MAX_CHAIN_BYTES}.`,
+    advice: 'Give fewer of them, or such as keep less.',
+  });
+};
+
+const isChainRow = (row: unknown): row is [string, string, string, unknown, number] =>
+  Array.isArray(row) &&
+  row.length === 5 &&
+  row.slice(0, 3).every((text) => typeof text === 'string') &&
+  (row[4] === 0 || row[4] === 1);
+
+const decodeChain = (path: string, raw: Buffer): ChainEntry[] => {
+  if (raw.length === 0) return [];
+  if (raw.length > MAX_CHAIN_BYTES) {
+    throw fault('store-damaged', { path, problem: 'it says more of its stages than it can' });
+  }
+  let rows: unknown;
+  try {
+    rows = JSON.parse(raw.toString('utf8'));
+  } catch {
+    rows = undefined;
+  }
+  if (!Array.isArray(rows) || rows.length === 0 || !rows.every(isChainRow)) {
+    throw fault('store-damaged', { path, problem: 'what it says of its stages cannot be read' });
+  }
+  return rows.map(([name, version, module, kept, keyed]) => ({
+    name,
+    version,
+    module,
+    kept,
+    keyed: keyed === 1,
+  }));
+};
+
+/** Encodes the store's facts: 28 fixed bytes, the codec's name, its reversible stages, a checksum of all before it. */
 export const encodeFacts = (facts: StoreFacts): Extension => {
   const codec = Buffer.from(facts.codec, 'utf8');
-  const body = Buffer.alloc(FACTS_FIXED_BYTES + codec.length);
-  body.writeUInt8(FACTS_VERSION, 0);
-  body.writeUInt8(DIGESTS.indexOf(facts.digest) + 1, 1);
-  body.writeUInt8(codec.length, 2);
-  body.set(parseUuid(facts.uuid), 4);
-  body.set(facts.seed, 20);
-  body.set(codec, FACTS_FIXED_BYTES);
+  const fixed = Buffer.alloc(FACTS_FIXED_BYTES);
+  fixed.writeUInt8(FACTS_VERSION, 0);
+  fixed.writeUInt8(DIGESTS.indexOf(facts.digest) + 1, 1);
+  fixed.writeUInt8(codec.length, 2);
+  fixed.set(parseUuid(facts.uuid), 4);
+  fixed.set(facts.seed, 20);
+  const body = Buffer.concat([fixed, codec, encodeChain(facts.chain)]);
   return { type: STORE_FACTS, data: Buffer.concat([body, checksum(body)]) };
 };
 
@@ -130,9 +194,20 @@ export const decodeFacts = (
     throw fault('store-unsupported', { path, feature: `store version ${body.readUInt8(0)}` });
   }
   const digest = DIGESTS[body.readUInt8(1) - 1];
-  const codec = body.subarray(FACTS_FIXED_BYTES).toString('utf8');
+  const codecEnd = FACTS_FIXED_BYTES + body.readUInt8(2);
+  const codec = body.subarray(FACTS_FIXED_BYTES, codecEnd).toString('utf8');
   if (!digest || !isCodecName(codec)) {
     throw fault('store-unsupported', { path, feature: `the codec or digest "${codec}"` });
   }
-  return { uuid: formatUuid(body.subarray(4, 20)), digest, seed: body.subarray(20, 28), codec };
+  return {
+    uuid: formatUuid(body.subarray(4, 20)),
+    digest,
+    seed: body.subarray(20, 28),
+    codec,
+    chain: decodeChain(path, body.subarray(codecEnd)),
+  };
 };
+
+/** True when the payloads of such a store are not what qcow2 defines, so that only nvsnap may open it. */
+export const isPrivate = ({ codec, chain }: Pick<StoreFacts, 'codec' | 'chain'>): boolean =>
+  codec === 'lz4' || chain.length > 0;

@@ -27,6 +27,8 @@ export type FindingCode =
   | 'digest'
   | 'digest-zero'
   | 'digest-absent'
+  /** Digests whose key was not given. */
+  | 'digest-locked'
   /** Snapshots that contradict each other, the disk or their own record. */
   | 'duplicate'
   | 'disk-size'

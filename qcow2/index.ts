@@ -6,7 +6,7 @@ export type { ClusterCounts } from './census.js';
 export { type CheckReport, checkSteps, checkStore } from './check.js';
 export { createStore } from './create.js';
 export { DigestReader } from './digests.js';
-export { type CodecName, isCodecName, type StoreFacts } from './extensions.js';
+export { type CodecName, isCodecName, isPrivate, type StoreFacts } from './extensions.js';
 export type { Finding, FindingCode, FindingKind } from './findings.js';
 export { Geometry, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from './geometry.js';
 export { INCOMPATIBLE } from './header.js';

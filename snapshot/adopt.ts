@@ -3,7 +3,7 @@
 //
 //     map ─▶ fetch ─▶ decode ─▶ dedup (digests) ─▶ (digest table)
 
-import { DIGEST_BYTES, fault, guestCluster, openDigester } from '../disk/index.js';
+import { DIGEST_BYTES, fault, guestCluster } from '../disk/index.js';
 import { type Batch, Kind, type Pools, run, type Step } from '../pipeline/index.js';
 import {
   hasBitmaps,
@@ -15,13 +15,13 @@ import {
   SnapshotBuilder,
   type SnapshotRecord,
   Store,
-  type StoreFacts,
   Transaction,
 } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import { SnapshotMap } from './map.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs, readingLayout } from './plan.js';
+import { digesterOf, digestOptionsOf } from './plugged.js';
 import { pour, readingSteps } from './pour.js';
 import type { RunOptions } from './run-options.js';
 import {
@@ -29,7 +29,6 @@ import {
   asOwn,
   codecOf,
   DEFAULT_DIGEST,
-  digestOptionsOf,
   imageSizeOf,
   SEED_BYTES,
   type WritableStore,
@@ -64,6 +63,7 @@ export const adoptedFacts: Adoption = async (store, asked) => {
     seed: randomBytes(SEED_BYTES),
     // What is plain needs no codec, and what QEMU has packed in such a file is read as zlib.
     codec: packed === 'zlib' && asked.compression === 'none' ? 'none' : packed,
+    chain: [],
   };
 };
 
@@ -145,7 +145,6 @@ export const checkLikeness = async (
 const digestAll = async (
   store: Store,
   snapshot: Snapshot,
-  facts: StoreFacts,
   builder: SnapshotBuilder,
   pools: Pools,
   options: RunOptions,
@@ -158,7 +157,7 @@ const digestAll = async (
   const steps: Step[] = [
     ...readingSteps({ store, digests: undefined, bad: undefined }, crew),
     { name: 'unpack', main: unpack },
-    stages.dedup(digestOptionsOf(facts), crew('dedup', 1, true)),
+    stages.dedup(digestOptionsOf(store), crew('dedup', 1, true)),
   ];
   const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
   const window = { start: 0, end: size };
@@ -212,12 +211,12 @@ export const adoptSnapshot = async (
   pools: Pools,
   options: RunOptions,
 ): Promise<{ target: WritableStore; snapshot: OwnSnapshot }> => {
-  const { store, facts } = target;
+  const { store } = target;
   refuseState(store, snapshot);
   const imageSize = imageSizeOf(store, snapshot);
   const diskSize = Math.max(imageSize, ...store.snapshots.map((s) => imageSizeOf(store, s)));
   const transaction = Transaction.begin(store);
-  const digester = openDigester(facts.digest, facts.seed);
+  const digester = digesterOf(store);
   const disk = { l1: store.l1(snapshot.entry), imageSize };
   const builder = new SnapshotBuilder(
     store,
@@ -228,7 +227,7 @@ export const adoptSnapshot = async (
     disk,
   );
   try {
-    await digestAll(store, snapshot, facts, builder, pools, options);
+    await digestAll(store, snapshot, builder, pools, options);
     const built = builder.finish();
     const { randomUUID } = await import('node:crypto');
     const record: SnapshotRecord = {

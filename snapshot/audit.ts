@@ -5,12 +5,13 @@
 
 import { alignExtents, type Extent, intersectExtents, unionExtents } from '../disk/index.js';
 import { run } from '../pipeline/index.js';
-import type { DigestReader, StoreFacts } from '../qcow2/index.js';
+import type { DigestReader } from '../qcow2/index.js';
 import type { Image } from './image.js';
 import { isLarge, planCrews, planSlabs } from './plan.js';
 import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { sampleBelow } from './sample.js';
+import type { WritableStore } from './store.js';
 
 /** Fewer clusters say little: of the few there are, all are read. */
 const MIN_CLUSTERS = 64;
@@ -18,7 +19,7 @@ const MIN_CLUSTERS = 64;
 /** What is to be audited, and how. */
 export interface AuditWork {
   readonly image: Image;
-  readonly facts: StoreFacts;
+  readonly target: WritableStore;
   readonly clusterSize: number;
   /** The parent's. */
   readonly digests: DigestReader;
@@ -77,7 +78,7 @@ function* pick(
 
 /** Reads the sample and counts what differs from the parent. */
 export const audit = async (work: AuditWork, options: RunOptions): Promise<Audit> => {
-  const { image, facts, clusterSize, digests, seed, percent } = work;
+  const { image, target, clusterSize, digests, seed, percent } = work;
   const population = populationOf(work);
   const of = population.reduce(
     (sum, { start, end }) => sum + Math.ceil((end - start) / clusterSize),
@@ -87,7 +88,7 @@ export const audit = async (work: AuditWork, options: RunOptions): Promise<Audit
   const extents = [...pick(population, sampleBelow(of, clusters, seed), clusterSize)];
   const bytes = bytesIn(extents);
   const crew = planCrews(options.threads, clusters, isLarge(bytes, true));
-  const steps = comparingSteps(image, facts, crew);
+  const steps = comparingSteps(image, target.store, crew, target.line);
   const layout = { clusterSize, clusters: 1, packedBytes: 0 };
   const slabs = planSlabs(layout, steps, clusters, options.memory);
   let missed = 0;

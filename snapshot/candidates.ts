@@ -149,8 +149,7 @@ export const judge = async (
   const candidateBytes = bytesIn(extents);
   if (!digests) return { candidates, report: { ...report, candidateBytes } };
   const seed = options.auditSeed ?? Math.floor(Math.random() * TWO_32);
-  const { facts } = target;
-  const found = await audit({ image, facts, clusterSize, digests, clean, percent, seed }, options);
+  const found = await audit({ image, target, clusterSize, digests, clean, percent, seed }, options);
   if (found.missed === 0) {
     return { candidates, report: { ...report, candidateBytes, audit: found } };
   }

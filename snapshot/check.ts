@@ -3,9 +3,10 @@
 import { setImmediate } from 'node:timers/promises';
 import { fault } from '../disk/index.js';
 import { type CheckReport, checkSteps, type Store } from '../qcow2/index.js';
+import { digestOptionsOf, isKeyed, type StageOptions, unlock } from './plugged.js';
 import { withStore } from './store.js';
 
-export interface CheckOptions {
+export interface CheckOptions extends StageOptions {
   readonly store: string;
   readonly signal?: AbortSignal | undefined;
 }
@@ -26,8 +27,23 @@ const headerSector = ({ file }: Store): Buffer => {
   return raw.subarray(0, file.read(raw, 0));
 };
 
-const inSlices = async (store: Store, signal: AbortSignal | undefined): Promise<CheckReport> => {
-  const steps = checkSteps(store);
+/** What the digests were made with; undefined when that is a secret that was not given. */
+const digestSeedOf = async (
+  store: Store,
+  options: StageOptions,
+): Promise<Uint8Array | undefined> => {
+  const locked = store.facts !== undefined && isKeyed(store.facts);
+  if (locked && (options.stages ?? []).length === 0) return undefined;
+  await unlock(store, options);
+  return store.facts && digestOptionsOf(store).seed;
+};
+
+const inSlices = async (
+  store: Store,
+  seed: Uint8Array | undefined,
+  signal: AbortSignal | undefined,
+): Promise<CheckReport> => {
+  const steps = checkSteps(store, seed);
   let since = performance.now();
   for (;;) {
     const step = steps.next();
@@ -40,12 +56,14 @@ const inSlices = async (store: Store, signal: AbortSignal | undefined): Promise<
 };
 
 /** One check; undefined when what was read may be of two generations. */
-const attempt = async ({ store: path, signal }: CheckOptions): Promise<CheckResult | undefined> => {
+const attempt = async (options: CheckOptions): Promise<CheckResult | undefined> => {
+  const { store: path, signal } = options;
   let before: Uint8Array = new Uint8Array(0);
   return withStore(
     path,
     async (store) => {
-      const report = await inSlices(store, signal);
+      const seed = await digestSeedOf(store, options);
+      const report = await inSlices(store, seed, signal);
       return headerSector(store).equals(before) ? { store: path, ...report } : undefined;
     },
     (store) => {

@@ -7,18 +7,19 @@
 
 import { alignExtents, attachFile, type Extent, fault } from '../disk/index.js';
 import { type Batch, run, type StageReport } from '../pipeline/index.js';
-import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
+import type { DigestReader, Snapshot, Store } from '../qcow2/index.js';
 import { type Image, openImage, STDIN, wholeOf } from './image.js';
 import { usableSnapshot } from './names.js';
 import { nonZeroPieces } from './non-zero.js';
 import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
+import { type StageOptions, unlock } from './plugged.js';
 import { pour } from './pour.js';
 import { type Range, RangeBag, Ranges } from './ranges.js';
 import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { digestsOf, imageSizeOf, withStore } from './store.js';
 
-export interface CompareOptions extends RunOptions {
+export interface CompareOptions extends RunOptions, StageOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly snapshot: string;
@@ -49,7 +50,6 @@ export const COMPARE_STAGES = ['scan', 'dedup', 'fetch', 'decode', 'deliver'] as
 /** One comparison while it runs. */
 class Comparison {
   readonly #store: Store;
-  readonly #facts: StoreFacts;
   readonly #image: Image;
   readonly #digests: DigestReader;
   readonly #options: RunOptions;
@@ -61,12 +61,10 @@ class Comparison {
 
   constructor(
     store: Store,
-    facts: StoreFacts,
     what: { image: Image; digests: DigestReader; snapshotBytes: number },
     options: RunOptions,
   ) {
     this.#store = store;
-    this.#facts = facts;
     this.#image = what.image;
     this.#digests = what.digests;
     this.#bytes = Math.max(what.image.size, what.snapshotBytes);
@@ -94,7 +92,7 @@ class Comparison {
     const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
     const batches = Math.ceil(size / (clusters * clusterSize));
     const crew = planCrews(this.#options.threads, batches, isLarge(bytes, true));
-    const steps = comparingSteps(this.#image, this.#facts, crew);
+    const steps = comparingSteps(this.#image, this.#store, crew);
     const slabs = planSlabs({ clusterSize, clusters, packedBytes: 0 }, steps, batches, memory);
     // What lies between the extents is compared when the sink comes past it; unchanged batches never do.
     let next = 0;
@@ -142,12 +140,11 @@ interface Sides {
 /** Compares with the recorded digests: of the store no data is read. */
 const compareDigests = async (
   { store, image }: Sides,
-  facts: StoreFacts,
   digests: DigestReader,
   snapshotBytes: number,
   options: RunOptions,
 ): Promise<{ ranges: Ranges; stages: readonly StageReport[] }> => {
-  const comparison = new Comparison(store, facts, { image, digests, snapshotBytes }, options);
+  const comparison = new Comparison(store, { image, digests, snapshotBytes }, options);
   const stages = await comparison.run();
   return { ranges: comparison.ranges, stages };
 };
@@ -200,7 +197,7 @@ export const compareIn = async (
     const sides = { store, snapshot, image };
     const { ranges, stages } =
       digests && store.facts
-        ? await compareDigests(sides, store.facts, digests, snapshotBytes, options)
+        ? await compareDigests(sides, digests, snapshotBytes, options)
         : await compareContent(sides, snapshotBytes, options);
     image.checkSize();
     return {
@@ -230,7 +227,8 @@ export const compare = async (options: CompareOptions): Promise<CompareResult> =
       advice: 'Name a file or a block device.',
     });
   }
-  return withStore(options.store, (store) =>
-    compareIn(store, usableSnapshot(store, options.snapshot), options),
-  );
+  return withStore(options.store, async (store) => {
+    await unlock(store, options);
+    return compareIn(store, usableSnapshot(store, options.snapshot), options);
+  });
 };

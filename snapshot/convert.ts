@@ -16,6 +16,7 @@ import { checkLevel, refuseSameFile } from './guards.js';
 import { usableSnapshots } from './names.js';
 import { giveDraftItsName } from './output.js';
 import { checkThreadNames, halfOf } from './plan.js';
+import { loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { snapshotFeed } from './snapshot-feed.js';
 import {
@@ -30,12 +31,14 @@ import {
   withStore,
 } from './store.js';
 
-export interface ConvertOptions extends RunOptions, StoreSettings {
+export interface ConvertOptions extends RunOptions, StoreSettings, StageOptions {
   readonly store: string;
   /** Path of the store to make. */
   readonly output: string;
   /** Tags, "#id"s, uuid prefixes or "latest"; none for all. */
   readonly snapshots?: readonly string[] | undefined;
+  /** True to write the copy without the stages that the store is read through. */
+  readonly leaveStages?: boolean | undefined;
   /** Replace an existing file. */
   readonly force?: boolean | undefined;
   /** The new codec's own level. */
@@ -189,7 +192,8 @@ const convertFrom = async (
   const settings = settingsFor(from, options);
   checkLevel(settings.compression, options.level);
   const draft = `${options.output}.part-${process.pid}`;
-  const target = await openWritable(draft, settings);
+  const plug = options.leaveStages ? NO_STAGES : await loadReversible(options);
+  const target = await openWritable(draft, { ...settings, plug });
   try {
     const snapshots = await withPools(options, (pools) =>
       convertAll(
@@ -230,5 +234,8 @@ export const convert = async (options: ConvertOptions): Promise<ConvertResult> =
   if (existing && !existing.isFile()) {
     throw fault('output-unsuitable', { path: options.output, reason: 'it is not a regular file' });
   }
-  return withStore(options.store, (from) => convertFrom(from, options, began));
+  return withStore(options.store, async (from) => {
+    await unlock(from, options);
+    return convertFrom(from, options, began);
+  });
 };

@@ -1,6 +1,6 @@
 // diff: where two snapshots of a store differ, out of their tables and digests alone. No data is read.
 
-import { DIGEST_BYTES, type HostOffset, openDigester } from '../disk/index.js';
+import { DIGEST_BYTES, type HostOffset } from '../disk/index.js';
 import {
   DigestReader,
   L2Table,
@@ -8,14 +8,14 @@ import {
   offsetOf,
   type Snapshot,
   type Store,
-  type StoreFacts,
   type Table,
 } from '../qcow2/index.js';
 import { LATEST, usableSnapshot } from './names.js';
+import { digesterOf, type StageOptions, unlock } from './plugged.js';
 import { type Range, Ranges } from './ranges.js';
 import { asOwn, imageSizeOf, withStore } from './store.js';
 
-export interface DiffOptions {
+export interface DiffOptions extends StageOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly from: string;
@@ -48,11 +48,10 @@ export interface DiffResult {
 /** Adds the clusters whose digests differ. Whole clusters of equal digests are passed over by their own. */
 const compareDigests = (
   store: Store,
-  facts: StoreFacts,
   [from, to]: readonly [OwnSnapshot, OwnSnapshot],
   add: (first: number, count: number) => void,
 ): void => {
-  const digester = openDigester(facts.digest, facts.seed);
+  const digester = digesterOf(store);
   const a = new DigestReader(store, from, digester);
   const b = new DigestReader(store, to, digester);
   const { perCluster } = a.layout;
@@ -107,10 +106,10 @@ export const addChanges = (
   to: Snapshot,
   add: (first: number, count: number) => void,
 ): boolean => {
-  const { geometry, facts } = store;
+  const { geometry } = store;
   const [a, b] = [asOwn(from), asOwn(to)];
-  if (facts && a && b) {
-    compareDigests(store, facts, [a, b], add);
+  if (store.facts && a && b) {
+    compareDigests(store, [a, b], add);
     return true;
   }
   const bytes = Math.max(imageSizeOf(store, from), imageSizeOf(store, to));
@@ -121,7 +120,8 @@ export const addChanges = (
 /** Says where two snapshots differ. Rejects with a Fault. */
 export const diff = (options: DiffOptions): Promise<DiffResult> => {
   const began = performance.now();
-  return withStore(options.store, (store) => {
+  return withStore(options.store, async (store) => {
+    await unlock(store, options);
     const { geometry } = store;
     const from = usableSnapshot(store, options.from);
     const to = usableSnapshot(store, options.to ?? LATEST);

@@ -6,7 +6,6 @@ import {
   type GuestCluster,
   guestCluster,
   hostOffset,
-  openDigester,
   roundUp,
 } from '../disk/index.js';
 import {
@@ -34,6 +33,7 @@ import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
 import { batchBytesFor, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
+import { digesterOf } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
 import { Twins } from './twins.js';
@@ -102,7 +102,7 @@ export class Draft {
     target: WritableStore,
     parent: OwnSnapshot | undefined,
   ) {
-    const { store, facts } = target;
+    const { store } = target;
     const { imageSize } = feed;
     this.#options = options;
     this.#feed = feed;
@@ -117,7 +117,7 @@ export class Draft {
     this.#builder = new SnapshotBuilder(
       store,
       this.#transaction,
-      openDigester(facts.digest, facts.seed),
+      digesterOf(store),
       { imageSize, diskSize },
       parent,
     );
@@ -154,7 +154,8 @@ export class Draft {
       threads,
     });
     const clusters = batchBytes / clusterSize;
-    const packedBytes = codec === 'none' ? 0 : batchBytes;
+    const { line } = this.#target;
+    const packedBytes = codec === 'none' && !line.links ? 0 : batchBytes + clusters * line.growth;
     const slabs = planSlabs({ clusterSize, clusters, packedBytes }, steps, batches, memory, pools);
     const reports = await run({
       verb,
@@ -184,11 +185,10 @@ export class Draft {
     const { dedup, events, memory, signal } = this.#options;
     const parent = this.#parent;
     if (!parent || dedup !== 'store') return undefined;
-    const { digest, seed } = this.#target.facts;
     const from = {
       store: this.#store,
       parent,
-      digester: openDigester(digest, seed),
+      digester: digesterOf(this.#store),
       counts: this.#transaction.refcounts,
     };
     const { clusterSize } = this.#store.geometry;

@@ -11,7 +11,7 @@ import {
   run,
   type StageReport,
 } from '../pipeline/index.js';
-import type { OwnSnapshot, Store, StoreFacts } from '../qcow2/index.js';
+import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { checkLevel } from './guards.js';
 import { SnapshotMap } from './map.js';
@@ -24,9 +24,11 @@ import {
   planSlabs,
   readingLayout,
 } from './plan.js';
+import { type StageOptions, unlock } from './plugged.js';
 import { readingSteps } from './pour.js';
 import { bytesIn } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
+import { sentDigests } from './sent-digests.js';
 import { extentsOf } from './snapshot-feed.js';
 import { asOwn, digestsOf, withStore } from './store.js';
 import {
@@ -40,7 +42,7 @@ import {
   streamBatchBytes,
 } from './stream.js';
 
-export interface ExportOptions extends RunOptions {
+export interface ExportOptions extends RunOptions, StageOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly snapshot: string;
@@ -105,7 +107,7 @@ const unpackStep: MainStep = {
 };
 
 const headerOf = (
-  facts: StoreFacts,
+  { algorithm, seed }: stages.DigestOptions,
   clusterSize: number,
   { entry, record }: OwnSnapshot,
   since: OwnSnapshot | undefined,
@@ -119,8 +121,8 @@ const headerOf = (
   nanoseconds: entry.nanoseconds,
   imageSize: record.imageSize,
   clusterSize,
-  digest: facts.digest,
-  seed: Buffer.from(facts.seed).toString('hex'),
+  digest: algorithm,
+  seed: Buffer.from(seed).toString('hex'),
   dirty: record.dirty,
   epoch: record.epoch,
   image: record.image,
@@ -144,7 +146,7 @@ const exportFrom = async (
 ): Promise<ExportResult> => {
   const snapshot = ownOf(store, options.snapshot);
   const since = options.since === undefined ? undefined : ownOf(store, options.since);
-  const facts = store.facts as StoreFacts;
+  const sent = await sentDigests(store);
   const { clusterSize } = store.geometry;
   const size = snapshot.record.imageSize;
   const source = { store, snapshot, base: since, verb: 'export' };
@@ -158,6 +160,7 @@ const exportFrom = async (
   const steps = [
     ...readingSteps({ store, digests, bad: undefined }, crew),
     unpackStep,
+    ...sent.steps,
     stages.compress(
       { codec: STREAM_CODEC, level: options.level },
       crew('compress', Number.POSITIVE_INFINITY, true),
@@ -170,7 +173,7 @@ const exportFrom = async (
   const writer = new StreamWriter(new OutStream(fd, 'the stream', () => signal?.aborted === true));
   const totals = { batches: 0, clusters: 0 };
   await writer.magic();
-  const header = headerOf(facts, clusterSize, snapshot, since);
+  const header = headerOf(sent.digests, clusterSize, snapshot, since);
   await writer.section('H', Buffer.from(JSON.stringify(header)));
   const reports = await withPools(options, (pools) =>
     run({
@@ -212,6 +215,7 @@ export const exportSnapshot = async (options: ExportOptions): Promise<ExportResu
   checkThreadNames(options.threads, EXPORT_STAGES);
   checkLevel(STREAM_CODEC, options.level);
   return withStore(options.store, async (store) => {
+    await unlock(store, options);
     const fd = openForStream(options.fd);
     try {
       return await exportFrom(store, options, fd, began);

@@ -10,6 +10,7 @@ import { Draft } from './draft.js';
 import { checkActive, checkLevel } from './guards.js';
 import { checkTag } from './names.js';
 import { checkThreadNames, halfOf } from './plan.js';
+import { loadReversible, type StageOptions } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
 import {
   asOwn,
@@ -22,7 +23,7 @@ import { decodeHeader, type StreamHeader, streamFault } from './stream.js';
 import { StreamFeed } from './stream-feed.js';
 import { StreamReader } from './stream-reader.js';
 
-export interface ImportOptions extends RunOptions, StoreSettings {
+export interface ImportOptions extends RunOptions, StoreSettings, StageOptions {
   /** Path of the store; made when it does not exist and the stream is complete. */
   readonly store: string;
   /** Where the stream comes from: an open descriptor. */
@@ -130,9 +131,10 @@ export const importSnapshot = async (options: ImportOptions): Promise<ImportResu
   if (header.parent !== null && !fs.existsSync(options.store)) {
     throw fault('store-missing', { path: options.store });
   }
+  const plug = await loadReversible(options);
   const made = fs.existsSync(options.store)
-    ? options
-    : { ...options, clusterSize: options.clusterSize ?? header.clusterSize };
+    ? { ...options, plug }
+    : { ...options, plug, clusterSize: options.clusterSize ?? header.clusterSize };
   const target = await openWritable(options.store, made, options.ioLog);
   try {
     return await withPools(options, (pools) => {

@@ -72,7 +72,7 @@ const locateStep = (map: SnapshotMap): MainStep => ({
 
 /** Makes the copy the snapshot's, as far as it is wanted. */
 export const updateFrom = async (update: Update, options: RunOptions): Promise<Updated> => {
-  const { store, facts, snapshot, digests, window, output, bad } = update;
+  const { store, snapshot, digests, window, output, bad } = update;
   const { clusterSize } = store.geometry;
   const size = imageSizeOf(store, snapshot);
   const extents = candidates(update);
@@ -90,7 +90,7 @@ export const updateFrom = async (update: Update, options: RunOptions): Promise<U
   const { spec, manner, shift } = output;
   const few: ReturnType<typeof planCrews> = (stage, usual) => crew(stage, usual, false);
   const steps = [
-    ...comparingSteps({ path, fd, size, seekable: true }, facts, crew),
+    ...comparingSteps({ path, fd, size, seekable: true }, store, crew),
     locateStep(map),
     ...readingSteps(update, few),
     stages.deliver({ output: spec, manner, shift, ...window }, few('deliver', 1, false)),

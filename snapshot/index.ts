@@ -27,6 +27,7 @@ export type {
   FindingCode,
   FindingKind,
 } from '../qcow2/index.js';
+export { type StageRequest, type StageSummary, use } from '../stages/index.js';
 export type { Audit } from './audit.js';
 export type { AuditOptions, DirtyReport } from './candidates.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
@@ -41,8 +42,9 @@ export { type DiffOptions, type DiffResult, diff } from './diff.js';
 export type { Dedup } from './draft.js';
 export { type ExportOptions, type ExportResult, exportSnapshot } from './export.js';
 export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
-export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
+export { info, list, type SnapshotInfo, type StoredStage, type StoreInfo } from './list.js';
 export { checkTag } from './names.js';
+export type { StageOptions } from './plugged.js';
 export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';

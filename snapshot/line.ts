@@ -1,13 +1,14 @@
 // The line of stages of a take, as one sentence.
 
-import type { Pools, Step } from '../pipeline/index.js';
+import type { Gap, Pools, Step } from '../pipeline/index.js';
 import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Contents } from './contents.js';
 import type { Image } from './image.js';
 import { placeStep, twinStep } from './placing.js';
 import { isLarge, planCrews, type Threads } from './plan.js';
-import { digestOptionsOf, type WritableStore } from './store.js';
+import { digestOptionsOf, linksOf } from './plugged.js';
+import type { WritableStore } from './store.js';
 import type { Twins } from './twins.js';
 
 /** What decides how many threads each stage gets. */
@@ -69,21 +70,38 @@ export interface TakeLine extends TakeWork {
 
 const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): Step => {
   const { path, fd, size, seekable } = image;
-  const digests = digestOptionsOf(line.target.facts);
-  return stages.scan({ path, fd, size, seekable, digests, dependent: line.dependent }, crew);
+  const { readsAll, changes } = line.target.line;
+  // What a user's stage changes is digested afterwards, and what it is to see must be there.
+  const digests = changes ? undefined : digestOptionsOf(line.target.store);
+  return stages.scan(
+    { path, fd, size, seekable, digests, dependent: line.dependent && !readsAll },
+    crew,
+  );
 };
 
 export const takeLine = (line: TakeLine): Step[] => {
-  const { image, twins, contents, codec, placer } = line;
-  const { store, facts } = line.target;
+  const { image, twins, contents, codec, placer, target } = line;
+  const { store } = target;
   const crews = crewsFor(line);
+  const digests = digestOptionsOf(store);
+  const crew = planCrews(line.threads, line.batches, false);
+  const users = (gap: Gap): Step[] =>
+    target.line.usesAt(gap, digests, (name, most) => crew(name, most, false).threads);
+  const linked = linksOf(store);
   return [
     ...(image ? [scanStep(image, line, crews.scan)] : []),
-    stages.dedup(digestOptionsOf(facts), crews.dedup),
+    ...users('before:dedup'),
+    stages.dedup(digests, crews.dedup),
+    ...users('before:pad'),
     stages.pad(crews.pad),
+    ...users('before:compress'),
     ...(twins ? [twinStep(twins, contents)] : []),
-    ...(codec === 'none' ? [] : [stages.compress({ codec, level: line.level }, crews.compress)]),
+    ...(codec === 'none' && !linked.links
+      ? []
+      : [stages.compress({ codec, level: line.level, ...linked }, crews.compress)]),
+    ...users('before:write'),
     placeStep(placer, twins),
     stages.write(store.file.spec, crews.write),
+    ...users('after:write'),
   ];
 };

@@ -1,6 +1,6 @@
 // list and info: what a store holds, without reading any data.
 
-import { isNilUuid, type Snapshot, type Store } from '../qcow2/index.js';
+import { isNilUuid, isPrivate, type Snapshot, type Store } from '../qcow2/index.js';
 import { findSnapshot } from './names.js';
 import { codecOf, imageSizeOf, withStore } from './store.js';
 
@@ -22,6 +22,14 @@ export interface SnapshotInfo {
 }
 
 /** The store as a whole. */
+/** A reversible stage that a store is written through. */
+export interface StoredStage {
+  readonly name: string;
+  readonly version: string;
+  /** Where its code came from. */
+  readonly module: string;
+}
+
 export interface StoreInfo {
   readonly store: string;
   readonly uuid: string | null;
@@ -31,7 +39,9 @@ export interface StoreInfo {
   readonly clusterSize: number;
   readonly compression: string;
   readonly digest: string | null;
-  /** True when stock QEMU reads the data: the codec is one of qcow2's own. */
+  /** The reversible stages that it is written through. */
+  readonly stages: readonly StoredStage[];
+  /** True when stock QEMU reads the data: it is encoded as qcow2 says. */
   readonly standard: boolean;
   readonly snapshots: readonly SnapshotInfo[];
 }
@@ -82,7 +92,8 @@ export const info = (options: {
       clusterSize: geometry.clusterSize,
       compression: codecOf(store),
       digest: facts?.digest ?? null,
-      standard: codecOf(store) !== 'lz4',
+      stages: (facts?.chain ?? []).map(({ name, version, module }) => ({ name, version, module })),
+      standard: !facts || !isPrivate(facts),
       snapshots: chosen.map((snapshot) => describe(store, tags, snapshot)),
     };
   });

@@ -8,10 +8,11 @@ import type { DigestReader, Snapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { SnapshotMap } from './map.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs, readingLayout } from './plan.js';
+import { digestOptionsOf, linksOf } from './plugged.js';
 import type { RangeBag } from './ranges.js';
 import { bytesIn } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { codecOf, decoderOf, digestOptionsOf, imageSizeOf } from './store.js';
+import { codecOf, decoderOf, imageSizeOf } from './store.js';
 
 /** What is to be poured where. */
 export interface Pouring {
@@ -41,8 +42,8 @@ export const readingSteps = (
 ): Step[] => {
   const packed = codecOf(store) !== 'none';
   const tolerant = bad !== undefined;
-  const made = digests && store.facts && digestOptionsOf(store.facts);
-  const decoder = { codec: decoderOf(store), digests: made, tolerant };
+  const made = digests && store.facts && digestOptionsOf(store);
+  const decoder = { codec: decoderOf(store), digests: made, tolerant, ...linksOf(store) };
   return [
     stages.fetch(store.file.spec, crew('fetch', 1, true)),
     stages.decode(decoder, crew('decode', Number.POSITIVE_INFINITY, packed)),

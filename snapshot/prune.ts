@@ -61,7 +61,7 @@ const checkPolicy = (keep: KeepPolicy): void => {
 export const prune = async (options: PruneOptions): Promise<PruneResult> => {
   const began = performance.now();
   checkPolicy(options.keep);
-  const target = openExisting(options.store, {}, options.ioLog, !options.dryRun);
+  const target = await openExisting(options.store, {}, options.ioLog, !options.dryRun);
   try {
     const { store } = target;
     checkActive(store);

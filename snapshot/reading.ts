@@ -3,11 +3,11 @@
 
 import type { Extent } from '../disk/index.js';
 import type { Batch, SlabPool, Step } from '../pipeline/index.js';
-import type { DigestReader, StoreFacts } from '../qcow2/index.js';
+import type { DigestReader, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
 import type { planCrews } from './plan.js';
-import { digestOptionsOf } from './store.js';
+import { digestOptionsOf } from './plugged.js';
 
 /** Bytes in all of some ranges. */
 export const bytesIn = (extents: readonly Extent[]): number =>
@@ -32,16 +32,23 @@ export async function* imageBatches(
   }
 }
 
-/** The stages that read a file and drop what is as its digests say. */
+/**
+ * The stages that read a file and drop what is as its digests say. `line`: the users' stages of a take, of which those
+ * come in that change content.
+ */
 export const comparingSteps = (
   { path, fd, size, seekable }: Pick<Image, 'path' | 'fd' | 'size' | 'seekable'>,
-  facts: StoreFacts,
+  store: Store,
   crew: ReturnType<typeof planCrews>,
+  line?: stages.LineUp,
 ): Step[] => {
-  const digests = digestOptionsOf(facts);
-  const reading = { path, fd, size, seekable, digests, dependent: true };
+  const digests = digestOptionsOf(store);
+  const filters = line?.filters(digests, (name, most) => crew(name, most, false).threads) ?? [];
+  const changes = filters.length > 0;
+  const reading = { path, fd, size, seekable, digests: changes ? undefined : digests };
   return [
-    stages.scan(reading, crew('scan', Number.POSITIVE_INFINITY, true)),
+    stages.scan({ ...reading, dependent: !changes }, crew('scan', Number.POSITIVE_INFINITY, true)),
+    ...filters,
     stages.dedup(digests, crew('dedup', 1, false)),
   ];
 };

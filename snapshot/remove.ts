@@ -63,7 +63,7 @@ export const dropSnapshots = async (
 /** Removes snapshots, all or none. Rejects with a Fault, and then the store is as it was. */
 export const remove = async (options: RemoveOptions): Promise<RemoveResult> => {
   const began = performance.now();
-  const target = openExisting(options.store, {}, options.ioLog, true);
+  const target = await openExisting(options.store, {}, options.ioLog, true);
   try {
     const { store } = target;
     checkActive(store);

@@ -15,12 +15,13 @@ import { IN_PLACE_STAGES, updateFrom } from './in-place.js';
 import { usableSnapshot } from './names.js';
 import { type Output, openOutput, STDOUT } from './output.js';
 import { checkThreadNames } from './plan.js';
+import { type StageOptions, unlock } from './plugged.js';
 import { liveBytes, pour } from './pour.js';
 import { type Range, RangeBag, type Ranges, writeRanges } from './ranges.js';
 import type { RunOptions } from './run-options.js';
 import { digestsOf, imageSizeOf, withStore } from './store.js';
 
-export interface RestoreOptions extends RunOptions {
+export interface RestoreOptions extends RunOptions, StageOptions {
   readonly store: string;
   /** A tag, "#id", uuid prefix or "latest". */
   readonly snapshot: string;
@@ -256,7 +257,10 @@ export const restore = async (options: RestoreOptions): Promise<RestoreResult> =
   refuseSameFile(options.output, options.store);
   return withStore(
     options.store,
-    (store) => restoreFrom(store, options, began),
+    async (store) => {
+      await unlock(store, options);
+      return restoreFrom(store, options, began);
+    },
     (store) => {
       // Read in the same generation as the snapshot table: a writer may publish meanwhile.
       store.l1(usableSnapshot(store, options.snapshot).entry);

@@ -6,7 +6,6 @@ import {
   fault,
   formatSize,
   lockWriter,
-  openDigester,
   parseDigestAlgorithm,
 } from '../disk/index.js';
 import {
@@ -22,6 +21,16 @@ import {
   Store,
   type StoreFacts,
 } from '../qcow2/index.js';
+import type { LineUp } from '../stages/index.js';
+
+import {
+  type AskedStages,
+  digesterOf,
+  KEYED_DIGEST,
+  lineUpFor,
+  NO_STAGES,
+  openStages,
+} from './plugged.js';
 
 export const DEFAULT_CLUSTER_SIZE = 65536;
 export const DEFAULT_CODEC: CodecName = 'zstd';
@@ -34,6 +43,8 @@ export interface StoreSettings {
   readonly clusterSize?: number | undefined;
   readonly compression?: CodecName | undefined;
   readonly digest?: DigestAlgorithm | undefined;
+  /** The caller's stages; left out by those who read and write no clusters. */
+  readonly plug?: AskedStages | undefined;
 }
 
 const clusterBitsOf = (size: number): number => {
@@ -76,6 +87,8 @@ export interface WritableStore {
   readonly facts: StoreFacts;
   /** True when this call made it. */
   readonly created: boolean;
+  /** The caller's stages in their places. */
+  readonly line: LineUp;
 }
 
 /** Makes the facts that a file of another program gets; throws when it cannot have any. */
@@ -94,34 +107,36 @@ export const openWritable = async (
   if (fs.existsSync(path)) {
     return openExisting(path, asked, log, false, adopt && (await adoptionFor(path, asked, adopt)));
   }
-  return { ...lockStore(await makeStore(path, asked, log), asked), created: true };
+  return { ...(await lockStore(await makeStore(path, asked, log), asked)), created: true };
 };
 
 /** Opens a store that must exist for writing, as its only writer; `alone`: and while QEMU does not read it. */
-export const openExisting = (
+export const openExisting = async (
   path: string,
   asked: StoreSettings,
   log?: string,
   alone = false,
   adoption?: StoreFacts,
-): WritableStore => {
+): Promise<WritableStore> => {
   if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });
   }
-  return { ...lockStore(Store.open(path, 'r+', log), asked, alone, adoption), created: false };
+  const store = Store.open(path, 'r+', log);
+  return { ...(await lockStore(store, asked, alone, adoption)), created: false };
 };
 
-const lockStore = (
+const lockStore = async (
   first: Store,
   asked: StoreSettings,
   alone = false,
   adoption?: StoreFacts,
-): { store: Store; facts: StoreFacts } => {
+): Promise<Omit<WritableStore, 'created'>> => {
   try {
     lockWriter(first.path, first.file.spec.fd, alone);
     // The tables may have changed between opening and locking; from here on they cannot.
     const store = Store.attach(first.file, undefined, adoption);
-    return { store, facts: writableFacts(store, asked) };
+    const facts = writableFacts(store, asked);
+    return { store, facts, line: await openStages(store, asked.plug) };
   } catch (error) {
     first.file.close();
     throw error;
@@ -153,19 +168,22 @@ const adoptionFor = (
   }
 };
 
-const makeStore = async (path: string, asked: StoreSettings, log?: string): Promise<Store> => {
+const makeStore = async (path: string, settings: StoreSettings, log?: string): Promise<Store> => {
   const { randomBytes, randomUUID } = await import('node:crypto');
-  return createStore(
-    path,
-    clusterBitsOf(asked.clusterSize ?? DEFAULT_CLUSTER_SIZE),
-    {
-      uuid: randomUUID(),
-      digest: asked.digest ?? DEFAULT_DIGEST,
-      seed: randomBytes(SEED_BYTES),
-      codec: asked.compression ?? DEFAULT_CODEC,
-    },
-    log,
-  );
+  const { clusterSize = DEFAULT_CLUSTER_SIZE, compression: codec = DEFAULT_CODEC } = settings;
+  const clusterBits = clusterBitsOf(clusterSize);
+  const uuid = randomUUID();
+  const store = { path, clusterSize, uuid, codec, chain: undefined };
+  const { chain, digestKey } = await lineUpFor(store, settings.plug ?? NO_STAGES);
+  const { digest = digestKey ? KEYED_DIGEST : DEFAULT_DIGEST } = settings;
+  if (digestKey && digest !== KEYED_DIGEST) {
+    throw fault('usage', {
+      problem: `The digest ${digest} does not keep the key that a stage gives it.`,
+      advice: `Leave out --digest, or choose ${KEYED_DIGEST}.`,
+    });
+  }
+  const facts = { uuid, digest, seed: randomBytes(SEED_BYTES), codec, chain };
+  return createStore(path, clusterBits, facts, log);
 };
 
 /** Opens a store for reading and closes it after `use`, which must not keep it. */
@@ -190,11 +208,8 @@ export const asOwn = (snapshot: Snapshot): OwnSnapshot | undefined =>
 export const digestsOf = (store: Store, snapshot: Snapshot): DigestReader | undefined => {
   const own = asOwn(snapshot);
   if (!own || !store.facts) return undefined;
-  return new DigestReader(store, own, openDigester(store.facts.digest, store.facts.seed));
+  return new DigestReader(store, own, digesterOf(store));
 };
-
-/** How a store's digests are made. */
-export const digestOptionsOf = ({ digest, seed }: StoreFacts) => ({ algorithm: digest, seed });
 
 /** Size of a snapshot's image in bytes: exact for ours, the virtual disk's for others. */
 export const imageSizeOf = (store: Store, { entry, record }: Snapshot): number =>

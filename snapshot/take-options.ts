@@ -4,11 +4,13 @@ import type { DirtySource } from '../dirty/index.js';
 import type { DigestAlgorithm } from '../disk/index.js';
 import type { StageReport } from '../pipeline/index.js';
 import type { CodecName } from '../qcow2/index.js';
+import type { StageSummary } from '../stages/index.js';
 import type { AuditOptions, DirtyReport } from './candidates.js';
 import type { Dedup } from './draft.js';
+import type { StageOptions } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 
-export interface TakeOptions extends RunOptions, AuditOptions {
+export interface TakeOptions extends RunOptions, AuditOptions, StageOptions {
   /** Path of the image, or "-" for standard input. */
   readonly image: string;
   /** Path of the store; made when it does not exist. */
@@ -73,4 +75,6 @@ export interface TakeResult {
   readonly storeBytes: number;
   readonly elapsedMs: number;
   readonly stages: readonly StageReport[];
+  /** What the caller's stages have found out. */
+  readonly summaries: readonly StageSummary[];
 }

@@ -4,7 +4,7 @@
 
 import fs from 'node:fs';
 import { type DirtySource, type Epoch, openSource, scanSource } from '../dirty/index.js';
-import { Fault, ioFault, openDigester, reasonOf } from '../disk/index.js';
+import { Fault, ioFault, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { OwnSnapshot } from '../qcow2/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
@@ -18,6 +18,7 @@ import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { overlayImage } from './overlay.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
+import { digesterOf, loadAsked } from './plugged.js';
 import {
   asOwn,
   checkAsked,
@@ -33,7 +34,8 @@ export const TAKE_STAGES = ['scan', 'dedup', 'pad', 'compress', 'write'] as cons
 /** Takes a snapshot. Rejects with a Fault, and then the store is as it was. */
 export const take = async (options: TakeOptions): Promise<TakeResult> => {
   const began = performance.now();
-  checkThreadNames(options.threads, TAKE_STAGES);
+  const plug = await loadAsked(options);
+  checkThreadNames(options.threads, [...TAKE_STAGES, ...plug.loaded.map(({ name }) => name)]);
   refuseSameFile(options.image, options.store);
   if (options.tag !== undefined) checkTag(undefined, options.tag);
   checkAsked(options);
@@ -45,7 +47,12 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   try {
     // What a source names is not known before the store is open: likely it is little.
     if (source === scanSource) startTake(pools, expectedWork(options, image));
-    const target = await openWritable(options.store, options, options.ioLog, adoptedFacts);
+    const target = await openWritable(
+      options.store,
+      { ...options, plug },
+      options.ioLog,
+      adoptedFacts,
+    );
     try {
       return await takeInto({ options, image, source, target, pools, began });
     } catch (error) {
@@ -155,12 +162,14 @@ interface DrawnJob extends Job {
 
 const takeDrawn = async (job: DrawnJob, parent: OwnSnapshot | undefined): Promise<TakeResult> => {
   const { options, image, target, epoch } = job;
-  const { store, facts } = target;
+  const { store } = target;
   if (options.signal?.aborted) throw abortFault(options.signal);
   const reading = await readingImage(job, epoch, target, parent);
   try {
-    if (parent && !options.otherImage && epoch.frozen?.onlyChanges !== true) {
-      checkLineage(store, reading, parent, openDigester(facts.digest, facts.seed));
+    // Of an image of which a stage changes the content, nothing need be in the parent as it is.
+    const comparable = !target.line.changes && epoch.frozen?.onlyChanges !== true;
+    if (parent && !options.otherImage && comparable) {
+      checkLineage(store, reading, parent, digesterOf(store));
     }
     return await takeFrom(reading, job, parent);
   } finally {
@@ -229,6 +238,7 @@ const takeFrom = async (
       storeBytes: store.file.size(),
       elapsedMs: Math.round(performance.now() - job.began),
       stages: reports,
+      summaries: target.line.conclude(reports),
     };
   } catch (error) {
     draft?.abandon();

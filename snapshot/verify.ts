@@ -18,13 +18,14 @@ import {
   planSlabs,
   readingLayout,
 } from './plan.js';
+import { digestOptionsOf, linksOf, type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
-import { codecOf, decoderOf, digestOptionsOf, digestsOf, imageSizeOf, withStore } from './store.js';
+import { codecOf, decoderOf, digestsOf, imageSizeOf, withStore } from './store.js';
 import { Sweep, type Swept } from './sweep.js';
 
 export type { Damage } from './casualties.js';
 
-export interface VerifyOptions extends RunOptions {
+export interface VerifyOptions extends RunOptions, StageOptions {
   readonly store: string;
   /** Tags, "#id"s, uuid prefixes or "latest"; none for all. */
   readonly snapshots?: readonly string[] | undefined;
@@ -109,9 +110,9 @@ const stepsFor = (
   bytes: number,
 ): Step[] => {
   const crew = planCrews(threads, Number.POSITIVE_INFINITY, isLarge(bytes));
-  const digests = provable && store.facts ? digestOptionsOf(store.facts) : undefined;
+  const digests = provable && store.facts ? digestOptionsOf(store) : undefined;
   const packed = codecOf(store) !== 'none';
-  const decoder = { codec: decoderOf(store), digests, tolerant: true };
+  const decoder = { codec: decoderOf(store), digests, tolerant: true, ...linksOf(store) };
   const verifiers = () => crew('verify', packed ? 1 : 2, !packed);
   return [
     stages.fetch(store.file.spec, crew('fetch', 1, true)),
@@ -191,6 +192,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
   checkSample(options.sample);
   checkBudget(options.timeBudget);
   return withStore(options.store, async (store) => {
+    await unlock(store, options);
     const chosen = usableSnapshots(store, options.snapshots ?? []);
     // What the others share with those that have digests is held against these.
     const own = chosen.filter(({ record }) => record !== undefined);

@@ -1,10 +1,11 @@
 // decode: turns payloads back into clusters, and takes the fingerprints of the batch while its bytes are in
 // the processor's cache; verify holds them against the recorded ones.
 
-import { DIGEST_BYTES, fault, reasonOf } from '../disk/index.js';
+import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
-import { type CodecOptions, openCodec } from './codec/index.js';
+import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
+import { Links, type LinksOptions } from './plug/links.js';
 
 /** Only a batch with a payload has anything to decode. */
 export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);
@@ -14,11 +15,31 @@ export interface DecodeOptions extends CodecOptions {
   readonly digests?: DigestOptions | undefined;
   /** True to mark what cannot be decoded as damaged and go on, false to fail. */
   readonly tolerant?: boolean | undefined;
+  /** The reversible stages of the store. */
+  readonly links?: LinksOptions | undefined;
 }
 
-const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<StageThread> => {
+/** Takes one payload apart; throws when it cannot. */
+type Decode = (payload: Buffer, into: Buffer, offset: number) => void | Promise<void>;
+
+/** In a store with reversible stages a payload is a frame, of a codec's payload or a cluster. */
+const throughLinks =
+  (codec: Codec, links: Links): Decode =>
+  async (frame, into, offset) => {
+    const { bytes, packed } = await links.decode(frame, offset);
+    if (packed) return codec.decode(bytes, into);
+    if (bytes.length !== into.length) throw new Error('it is not a cluster');
+    bytes.copy(into);
+  };
+
+const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> => {
+  const { clusterSize } = desk;
   const codec = await openCodec(options, clusterSize);
   const fingerprint = options.digests && openFingerprint(options.digests, clusterSize);
+  const links = options.links && (await Links.open(options.links, desk));
+  const decode: Decode = links
+    ? throughLinks(codec, links)
+    : (payload, into) => codec.decode(payload, into);
 
   /** Digests cluster `i`: zeros for one that is not stored. */
   const digest = (batch: Batch, i: number): void => {
@@ -27,32 +48,45 @@ const open = async (options: DecodeOptions, { clusterSize }: Desk): Promise<Stag
     else fingerprint?.(batch.content(i), batch.digests, at);
   };
 
-  const decode = (batch: Batch, i: number): void => {
+  /** Marks cluster `i` as damaged, or fails. */
+  const refuse = (batch: Batch, i: number, error: unknown): void => {
+    if (options.tolerant) {
+      batch.kinds[i] = Kind.damaged;
+      return;
+    }
+    if (error instanceof Fault) throw error;
+    throw fault('payload-damaged', {
+      offset: batch.offset + i * clusterSize,
+      codec: options.codec,
+      reason: reasonOf(error),
+    });
+  };
+
+  /** Decodes cluster `i`. */
+  const unpack = (batch: Batch, i: number): void | Promise<void> => {
     const start = batch.starts[i] as number;
     const payload = batch.packed.subarray(start, start + (batch.lengths[i] as number));
     try {
-      codec.decode(payload, batch.cluster(i));
+      const work = decode(payload, batch.cluster(i), batch.offset + i * clusterSize);
+      return work?.catch((error) => refuse(batch, i, error));
     } catch (error) {
-      if (options.tolerant) {
-        batch.kinds[i] = Kind.damaged;
-        return;
-      }
-      throw fault('payload-damaged', {
-        offset: batch.offset + i * clusterSize,
-        codec: options.codec,
-        reason: reasonOf(error),
-      });
+      refuse(batch, i, error);
     }
   };
+
   return {
-    batch(batch: Batch): void | Promise<void> {
+    async batch(batch: Batch): Promise<void> {
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
-        if (batch.kinds[i] === Kind.packed) decode(batch, i);
+        if (batch.kinds[i] === Kind.packed) {
+          const work = unpack(batch, i);
+          if (work instanceof Promise) await work;
+        }
         if (fingerprint && !batch.unproven) digest(batch, i);
       }
       batch.digested = fingerprint !== undefined && !batch.unproven;
-      return codec.settle?.();
+      await codec.settle?.();
     },
+    ...(links ? { flush: () => links.flush(), close: () => links.close() } : {}),
   };
 };
 

@@ -3,11 +3,12 @@
 
 import type { FileSpec } from '../disk/index.js';
 import type { StagePlace, StageUse } from '../pipeline/index.js';
-import type { CodecOptions } from './codec/index.js';
+import type { CompressOptions } from './compress.js';
 import { type DecodeOptions, hasPayload } from './decode.js';
 import { isUnchanged } from './dedup.js';
 import type { DeliverOptions } from './deliver.js';
 import type { DigestOptions } from './fingerprint.js';
+import { moduleOf } from './module.js';
 import { needsPadding } from './pad.js';
 import type { ScanOptions } from './scan.js';
 import type { VerifyOptions } from './verify.js';
@@ -15,6 +16,17 @@ import { hasData } from './write.js';
 
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
+export type { DigestOptions } from './fingerprint.js';
+export {
+  type ChainLink,
+  type LineSetting,
+  type LineUp,
+  lineUp,
+  type StageSummary,
+} from './plug/line-up.js';
+export type { LinksOptions } from './plug/links.js';
+export { type LoadedStage, loadStages } from './plug/load.js';
+export { requestOf, type StageRequest, use } from './plug/request.js';
 
 /** The threads of a stage. */
 export interface Crew {
@@ -26,7 +38,7 @@ export interface Crew {
 /** The place of a built-in stage in a line. */
 export const place = (name: string, threads: number): StagePlace => ({
   name,
-  module: new URL(`./${name}.js`, import.meta.url).href,
+  module: moduleOf(name),
   threads,
 });
 
@@ -54,8 +66,18 @@ export const pad = (crew: Crew): StageUse => ({
   wants: needsPadding,
 });
 
-export const compress = (options: CodecOptions, crew: Crew): StageUse => ({
+/** Seconds that a batch may be with a stage that runs users' code as well. */
+export interface Patient {
+  readonly patience?: number | undefined;
+}
+
+/** A stage through which reversible ones work is not the engine's alone. */
+const shared = ({ patience }: Patient): Pick<StageUse, 'patience' | 'beginsHere'> =>
+  patience === undefined ? {} : { patience, beginsHere: false };
+
+export const compress = (options: CompressOptions & Patient, crew: Crew): StageUse => ({
   ...builtIn('compress', options, crew),
+  ...shared(options),
   wants: hasData,
 });
 
@@ -66,8 +88,9 @@ export const write = (store: FileSpec, crew: Crew): StageUse => ({
 
 export const fetch = (store: FileSpec, crew: Crew): StageUse => builtIn('fetch', store, crew);
 
-export const decode = (options: DecodeOptions, crew: Crew): StageUse => ({
+export const decode = (options: DecodeOptions & Patient, crew: Crew): StageUse => ({
   ...builtIn('decode', options, crew),
+  ...shared(options),
   wants: hasPayload,
 });
 

@@ -23,7 +23,8 @@ export interface ScanOptions {
   readonly size: number;
   /** False for a pipe: batches are then read one after another, on one thread. */
   readonly seekable: boolean;
-  readonly digests: DigestOptions;
+  /** Undefined when the digests are taken later, of what becomes of the bytes. */
+  readonly digests: DigestOptions | undefined;
   /** True when what is equal to the parent is not wanted. */
   readonly dependent: boolean;
 }
@@ -63,7 +64,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const { path, fd, size, seekable, dependent } = options;
   const { clusterSize } = desk;
   const file = attachFile({ path, fd });
-  const fingerprint = openFingerprint(options.digests, clusterSize);
+  const fingerprint = options.digests && openFingerprint(options.digests, clusterSize);
   /** Clusters of a piece. */
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize));
 
@@ -88,6 +89,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
 
   /** Digests clusters [first, end) of the batch, of which the content lies in `views` or in the batch. */
   const digest = (batch: Batch, first: number, end: number): void => {
+    if (!fingerprint) return;
     for (let i = first; i < end; i += 1) {
       const whole = views[i - first] ?? batch.cluster(i);
       const length = batch.lengthOf(i);
@@ -116,7 +118,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
         digest(batch, first, end);
         if (place) keep(batch, first, end);
       }
-      batch.digested = true;
+      batch.digested = fingerprint !== undefined;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {
         throw fault('input-long', { expected: size });
       }

@@ -87,6 +87,7 @@ const FACTS: StoreFacts = {
   digest: 'xxh3-128',
   seed: bytes('0102030405060708'),
   codec: 'zstd',
+  chain: [],
 };
 
 t.test('the facts of a store, by hand', async (t) => {
@@ -134,6 +135,16 @@ const facts: fc.Arbitrary<StoreFacts> = plainRecord({
   digest: fc.constantFrom('xxh3-128' as const, 'blake3' as const),
   seed: fc.uint8Array({ minLength: 8, maxLength: 8 }).map((seed) => Buffer.from(seed)),
   codec: fc.constantFrom<CodecName>('zstd', 'zlib', 'none', 'lz4'),
+  chain: fc.array(
+    plainRecord({
+      name: fc.string({ maxLength: 6 }),
+      version: fc.string({ maxLength: 6 }),
+      module: fc.string({ maxLength: 6 }),
+      kept: fc.constantFrom<unknown>(null, 7, 'x', { check: 'ab' }),
+      keyed: fc.boolean(),
+    }),
+    { maxLength: 3 },
+  ),
 });
 
 const extensions = fc.array(

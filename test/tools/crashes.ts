@@ -108,7 +108,12 @@ export class Workshop {
 
   async createEmpty(): Promise<void> {
     const { clusterSize, compression } = this.kind;
-    const facts = { uuid: randomUUID(), digest: 'xxh3-128', codec: compression } as const;
+    const facts = {
+      uuid: randomUUID(),
+      digest: 'xxh3-128',
+      codec: compression,
+      chain: [],
+    } as const;
     const seed = randomSeed(8);
     const store = await createStore(this.#store, Math.log2(clusterSize), { ...facts, seed });
     store.file.close();

@@ -1,0 +1,97 @@
+// Encrypts every cluster that is stored, with AES-256-GCM (NIST SP 800-38D).
+//
+//     openssl rand -hex 32 > vm.key
+//     nvsnap take nvdimm.img vm.qcow2 --stage ./aes-gcm.js,key=vm.key
+//     nvsnap restore vm.qcow2 latest back.img --stage ./aes-gcm.js,key=vm.key
+//
+// What is stored for a cluster is a nonce of 12 bytes, the ciphertext, and a tag of 16 bytes. The nonce is random: a key
+// may encrypt 2^32 clusters with such nonces, so every store has a key of its own, derived (HKDF, RFC 5869) from the
+// one in the file and the store's uuid. The digests by which nvsnap finds equal clusters get a key from it too, so that
+// nobody without it can tell what a cluster holds by its digest. That two clusters of one store are equal can be seen
+// all the same: that is what makes dependent snapshots small. The store keeps 8 bytes by which a wrong key is noticed.
+
+import {
+  createCipheriv,
+  createDecipheriv,
+  hkdfSync,
+  randomFillSync,
+  timingSafeEqual,
+} from 'node:crypto';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { stage } from 'nvsnap/stage';
+
+const CIPHER = 'aes-256-gcm';
+const KEY_BYTES = 32;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const CHECK_BYTES = 8;
+
+/** @param {Readonly<Record<string, unknown>>} words */
+const readSecret = ({ key, command }) => {
+  const text = command
+    ? execFileSync('/bin/sh', ['-c', String(command)], { encoding: 'utf8' })
+    : readFileSync(String(key), 'utf8');
+  const secret = Buffer.from(text.trim(), 'hex');
+  if (secret.length === KEY_BYTES) return secret;
+  throw new Error('its key is not 64 hexadecimal digits');
+};
+
+/** A key for one purpose. */
+const derive = (secret, store, purpose, bytes) =>
+  new Uint8Array(hkdfSync('sha256', secret, store, `nvsnap aes-gcm ${purpose}`, bytes));
+
+export default stage({
+  name: 'aes-gcm',
+  version: '1',
+  summary: 'encrypts what is stored with AES-256-GCM',
+  usage: {
+    key: 'a file that holds the key, 64 hexadecimal digits',
+    command: 'instead: a command that prints it',
+  },
+
+  parse(words, { store, kept }) {
+    const unknown = Object.keys(words).find((word) => word !== 'key' && word !== 'command');
+    if (unknown) throw new Error(`it has no option "${unknown}"`);
+    if (!words.key === !words.command) throw new Error('it needs key=FILE or command=COMMAND');
+    const secret = readSecret(words);
+    const check = Buffer.from(derive(secret, store, 'check', CHECK_BYTES)).toString('hex');
+    if (kept && !timingSafeEqual(Buffer.from(kept.check), Buffer.from(check))) {
+      throw new Error('this is not the key that the store was written with');
+    }
+    return {
+      check,
+      key: derive(secret, store, 'clusters', KEY_BYTES),
+      digests: derive(secret, store, 'digests', KEY_BYTES),
+    };
+  },
+
+  reversible: {
+    growth: NONCE_BYTES + TAG_BYTES,
+    keeps: ({ check }) => ({ check }),
+    digestKey: ({ digests }) => digests,
+  },
+
+  open({ key }) {
+    return {
+      encode(bytes, into) {
+        const nonce = randomFillSync(into.subarray(0, NONCE_BYTES));
+        const cipher = createCipheriv(CIPHER, key, nonce);
+        const body = cipher.update(bytes);
+        cipher.final();
+        body.copy(into, NONCE_BYTES);
+        cipher.getAuthTag().copy(into, NONCE_BYTES + body.length);
+        return NONCE_BYTES + body.length + TAG_BYTES;
+      },
+      decode(bytes, into) {
+        const end = bytes.length - TAG_BYTES;
+        if (end < NONCE_BYTES) throw new Error('it is too short');
+        const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, NONCE_BYTES));
+        decipher.setAuthTag(bytes.subarray(end));
+        const body = decipher.update(bytes.subarray(NONCE_BYTES, end));
+        decipher.final();
+        return body.copy(into);
+      },
+    };
+  },
+});

@@ -1,0 +1,70 @@
+// Where the code of a user's stage is.
+
+import fs from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+/** What packages of stages are named. */
+export const PACKAGE_PREFIX = 'nvsnap-stage-';
+
+/** The folders in which packages are looked for, from `folder` upwards, then beside this program. */
+export const packageFolders = (folder: string): string[] => {
+  const found: string[] = [];
+  for (const start of [folder, dirname(fileURLToPath(import.meta.url))]) {
+    for (let at = resolve(start); ; at = dirname(at)) {
+      const modules = join(at, 'node_modules');
+      if (!found.includes(modules) && fs.existsSync(modules)) found.push(modules);
+      // Installed for all users, this program lies in such a folder itself.
+      if (at.endsWith('/node_modules') && !found.includes(at)) found.push(at);
+      if (at === dirname(at)) break;
+    }
+  }
+  return found;
+};
+
+/** Under which name an import finds something in "exports" (Node's documentation, "Conditional exports"). */
+const CONDITIONS = ['import', 'node', 'default'];
+
+const entryOf = (exported: unknown): string | undefined => {
+  if (typeof exported === 'string') return exported;
+  if (typeof exported !== 'object' || exported === null) return undefined;
+  const fields = exported as Readonly<Record<string, unknown>>;
+  if ('.' in fields) return entryOf(fields['.']);
+  for (const condition of CONDITIONS) {
+    const entry = entryOf(fields[condition]);
+    if (entry) return entry;
+  }
+  return undefined;
+};
+
+/** The file that an import of the package in `folder` gets. */
+const packageEntry = (folder: string): string | undefined => {
+  const file = join(folder, 'package.json');
+  if (!fs.existsSync(file)) return undefined;
+  const { exports, main } = JSON.parse(fs.readFileSync(file, 'utf8')) as {
+    exports?: unknown;
+    main?: string;
+  };
+  return join(folder, entryOf(exports) ?? main ?? 'index.js');
+};
+
+/**
+ * The URL of the module that `module` names: a path counts from `folder`, a bare name is that of a package, with
+ * "nvsnap-stage-" before it or without. Undefined when there is none.
+ */
+export const findStage = (module: string, folder: string): string | undefined => {
+  if (module.startsWith('file:')) return fs.existsSync(new URL(module)) ? module : undefined;
+  if (/^[./]/.test(module)) {
+    const path = resolve(folder, module);
+    return fs.statSync(path, { throwIfNoEntry: false })?.isFile()
+      ? pathToFileURL(path).href
+      : undefined;
+  }
+  for (const name of [`${PACKAGE_PREFIX}${module}`, module]) {
+    for (const modules of packageFolders(folder)) {
+      const entry = packageEntry(join(modules, name));
+      if (entry) return pathToFileURL(entry).href;
+    }
+  }
+  return undefined;
+};
