@@ -10,6 +10,7 @@
 // nobody without it can tell what a cluster holds by its digest. That two clusters of one store are equal can be seen
 // all the same: that is what makes dependent snapshots small. The store keeps 8 bytes by which a wrong key is noticed.
 
+import { execFileSync } from 'node:child_process';
 import {
   createCipheriv,
   createDecipheriv,
@@ -17,7 +18,6 @@ import {
   randomFillSync,
   timingSafeEqual,
 } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { stage } from 'nvsnap/stage';
 

@@ -27,7 +27,8 @@ export default stage({
         looked += 1;
       }
       let bits = 0;
-      for (const count of counts) if (count > 0) bits -= (count / looked) * Math.log2(count / looked);
+      for (const count of counts)
+        if (count > 0) bits -= (count / looked) * Math.log2(count / looked);
       return bits;
     };
 

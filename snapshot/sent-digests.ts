@@ -21,7 +21,7 @@ const redigest = ({ algorithm, seed }: DigestOptions): MainStep => {
     main: (batch) => {
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (batch.kinds[i] !== Kind.plain) continue;
-        digester.digest(batch.content(i), batch.digests, i * DIGEST_BYTES);
+        digester.digest(batch.content(i), batch.known, i * DIGEST_BYTES);
       }
     },
   };

@@ -261,12 +261,12 @@ const figuresOf = (
 };
 
 const linkFigures = (stage: LoadedStage, parts: readonly LinkPart[]): StageSummary['figures'] => {
-  const sum = (of: (part: LinkPart) => number): number =>
-    parts.reduce((all, part) => all + of(part), 0);
+  const sum = (of: (totals: LinkPart['encode']) => number): number =>
+    parts.reduce((all, { encode }) => all + of(encode), 0);
   return {
-    bytesIn: sum(({ bytesIn }) => bytesIn),
-    bytesOut: sum(({ bytesOut }) => bytesOut),
-    busyMs: Math.round(sum(({ micros }) => micros) / 1000),
+    'bytes in': sum(({ bytesIn }) => bytesIn),
+    'bytes out': sum(({ bytesOut }) => bytesOut),
+    milliseconds: Math.round(sum(({ micros }) => micros) / 1000),
     ...figuresOf(
       stage,
       parts.map(({ part }) => part).filter((part) => part !== undefined),

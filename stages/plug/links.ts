@@ -36,13 +36,21 @@ export const MOST_LINKS = 8;
 export const growthOf = (links: readonly Pick<LinkUse, 'growth'>[]): number =>
   FRAME_BYTES + links.reduce((sum, { growth }) => sum + growth, 0);
 
+/** All calls of one kind. */
+interface Totals {
+  micros: number;
+  /** Bytes that were given, and that were made of them. */
+  bytesIn: number;
+  bytesOut: number;
+}
+
+const newTotals = (): Totals => ({ micros: 0, bytesIn: 0, bytesOut: 0 });
+
 /** What a link did in one thread. */
 export interface LinkPart {
   readonly name: string;
-  readonly micros: number;
-  /** Bytes that it was given, and that it made. */
-  readonly bytesIn: number;
-  readonly bytesOut: number;
+  readonly encode: Totals;
+  readonly decode: Totals;
   /** What its flush gave. */
   readonly part: unknown;
 }
@@ -55,9 +63,7 @@ class Link {
   readonly #loans:
     | { readonly from: Loan; readonly into: Loan; readonly target: Buffer }
     | undefined;
-  #micros = 0;
-  #bytesIn = 0;
-  #bytesOut = 0;
+  readonly #done = { encode: newTotals(), decode: newTotals() };
 
   /** `most`: the most bytes that it is given or makes. */
   constructor(use: LinkUse, thread: StageThread, most: number, strict: boolean) {
@@ -92,9 +98,10 @@ class Link {
       loans.from.giveBack();
       loans.into.giveBack();
     }
-    this.#micros += (performance.now() - began) * 1000;
-    this.#bytesIn += bytes.length;
-    this.#bytesOut += made;
+    const done = this.#done[name];
+    done.micros += (performance.now() - began) * 1000;
+    done.bytesIn += bytes.length;
+    done.bytesOut += made;
     return made;
   }
 
@@ -102,9 +109,7 @@ class Link {
     this.#checkLoans();
     return {
       name: this.use.name,
-      micros: Math.round(this.#micros),
-      bytesIn: this.#bytesIn,
-      bytesOut: this.#bytesOut,
+      ...this.#done,
       part: await this.#thread.flush?.(),
     };
   }
