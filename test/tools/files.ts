@@ -6,7 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
+
+/** Where files are read to; fresh memory costs more than what is done with it. */
+const chunks = [Buffer.alloc(CHUNK_BYTES), Buffer.alloc(CHUNK_BYTES)] as const;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
 /** A new folder, removed with all that is in it when the test ends. */
 export const tempDir = (t: Test): string => {
@@ -42,8 +46,7 @@ const withOpen = <T>(paths: readonly string[], use: (fds: readonly number[]) => 
  */
 export const firstDifference = (a: string, b: string): number =>
   withOpen([a, b], ([left, right]) => {
-    const x = Buffer.alloc(CHUNK_BYTES);
-    const y = Buffer.alloc(CHUNK_BYTES);
+    const [x, y] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
       const got = readFully(left as number, x, at);
       const other = readFully(right as number, y, at);
@@ -58,6 +61,17 @@ export const firstDifference = (a: string, b: string): number =>
     }
   });
 
+/** True when a file holds nothing but zeros from `start` on. */
+export const endsInZeros = (path: string, start: number): boolean =>
+  withOpen([path], ([fd]) => {
+    const [chunk] = chunks;
+    for (let at = start; ; at += CHUNK_BYTES) {
+      const got = readFully(fd as number, chunk, at);
+      if (!chunk.subarray(0, got).equals(ZEROS.subarray(0, got))) return false;
+      if (got < CHUNK_BYTES) return true;
+    }
+  });
+
 /** True when two files hold the same bytes. */
 export const sameFile = (a: string, b: string): boolean => firstDifference(a, b) === -1;
 
@@ -65,7 +79,7 @@ export const sameFile = (a: string, b: string): boolean => firstDifference(a, b)
 export const sha256File = (path: string): string =>
   withOpen([path], ([fd]) => {
     const hash = createHash('sha256');
-    const chunk = Buffer.alloc(CHUNK_BYTES);
+    const [chunk] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
       const got = readFully(fd as number, chunk, at);
       hash.update(chunk.subarray(0, got));
@@ -84,16 +98,15 @@ export const copyState = (from: string, to: string): void => {
 };
 
 const copySparse = (from: string, to: string): void => {
-  const zeros = Buffer.alloc(CHUNK_BYTES);
   withOpen([from], ([fd]) => {
     const out = fs.openSync(to, 'wx');
     try {
-      const chunk = Buffer.alloc(CHUNK_BYTES);
+      const [chunk] = chunks;
       let at = 0;
       for (;;) {
         const got = readFully(fd as number, chunk, at);
         const part = chunk.subarray(0, got);
-        if (!part.equals(zeros.subarray(0, got))) fs.writeSync(out, part, 0, got, at);
+        if (!part.equals(ZEROS.subarray(0, got))) fs.writeSync(out, part, 0, got, at);
         at += got;
         if (got < CHUNK_BYTES) break;
       }
