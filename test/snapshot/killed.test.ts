@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { KiB, MiB } from '../../disk/index.js';
-import { tempDir } from '../tools/files.js';
+import { diskDir } from '../tools/files.js';
 import { Before, killTakes, uninterrupted, Victim } from '../tools/kills.js';
 import { startNvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
@@ -20,7 +20,7 @@ const EMPTY_STORE_BYTES = 4 * 64 * KiB;
 const SLOWLY = ['--level', '13'];
 
 t.test('kill -9 at any moment of a first take leaves an empty store or none', async (t) => {
-  const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+  const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
   const { written, storeBytes } = await uninterrupted(victim);
   const toll = await killTakes(victim, { kills: 6, written, seed: SEED, oldTags: [] });
   t.comment(`${JSON.stringify(toll)}, of ${written} bytes that a take writes`);
@@ -38,7 +38,7 @@ t.test('kill -9 at any moment of a first take leaves an empty store or none', as
 });
 
 t.test('kill -9 at any moment of a later take leaves every snapshot as it was', async (t) => {
-  const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+  const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
   await victim.take('one');
   await victim.checkRestored('one');
   victim.change(0.6);
@@ -61,7 +61,7 @@ t.test('kill -9 at any moment of a later take leaves every snapshot as it was', 
 
 t.test('kill -9 in the moment a store is made leaves a whole, empty one or nothing', async (t) => {
   for (let i = 0; i < 5; i += 1) {
-    const victim = new Victim(tempDir(t), MiB, SEED);
+    const victim = new Victim(diskDir(t), MiB, SEED);
     // As much as an empty store has: what comes next is its sync, and then its name.
     const how = await victim.stopWhenWritten('cut', EMPTY_STORE_BYTES, 'SIGKILL');
     t.equal(how.signal, 'SIGKILL');
@@ -74,7 +74,7 @@ t.test('kill -9 in the moment a store is made leaves a whole, empty one or nothi
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   t.test(`${signal} in a first take leaves nothing, and says so`, async (t) => {
-    const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+    const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
     const how = await victim.stopWhenWritten('cut', 8 * MiB, signal, SLOWLY);
     t.match(how, { status: 1, signal: null, stdout: '' });
     t.equal(how.stderr, `nvsnap: Stopped by ${signal}.\nThe store is as it was before.\n`);
@@ -83,7 +83,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 
   t.test(`${signal} in a later take leaves the store as it was, and unlocked`, async (t) => {
-    const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+    const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
     await victim.take('one');
     victim.change(0.6);
     const before = new Before(victim.store);
@@ -102,7 +102,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 t.test('a take that waits for its input stops too', async (t) => {
-  const victim = new Victim(tempDir(t), MiB, SEED);
+  const victim = new Victim(diskDir(t), MiB, SEED);
   const { child, ended } = startNvsnap(['take', '-', victim.store, '--size', '64M'], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -118,7 +118,7 @@ t.test('a take that waits for its input stops too', async (t) => {
 });
 
 t.test('a restore that is stopped leaves no output', async (t) => {
-  const victim = new Victim(tempDir(t), 256 * MiB, SEED, ['--compression', 'none']);
+  const victim = new Victim(diskDir(t), 256 * MiB, SEED, ['--compression', 'none']);
   await victim.take('one');
   const output = join(victim.folder, 'output');
   const { child, ended } = startNvsnap(['restore', victim.store, 'one', output]);

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { restore, take } from '../../snapshot/index.js';
 import { contentOf, loopDevice, overwrite } from '../tools/device.js';
 import { EDITS } from '../tools/edits.js';
-import { allocatedBytes, copyState, patch, Random, tempDir } from '../tools/files.js';
+import { allocatedBytes, copyState, diskDir, patch, Random } from '../tools/files.js';
 import { smallDisk } from '../tools/mount.js';
 import { MAIN, nvsnap, start } from '../tools/nvsnap.js';
 
@@ -20,7 +20,7 @@ const CODECS = ['zstd', 'zlib', 'none', 'lz4'] as const;
 
 /** An image with data, zeros and a short tail, and a store with snapshot "a" of it. */
 const makeStore = async (t: Test, compression: (typeof CODECS)[number] = 'zstd') => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   const [image, store, output] = ['image', 'store.qcow2', 'output'].map((name) =>
     join(folder, name),
   ) as [string, string, string];

@@ -24,12 +24,12 @@ export interface DiskKind {
 }
 
 /** All on which a clone can be made. */
-export const CLONE_DISKS: readonly DiskKind[] = [
+export const CLONE_DISKS = [
   { name: 'XFS', type: 'xfs' },
   { name: 'btrfs', type: 'btrfs' },
   { name: 'btrfs without copy on write', type: 'btrfs', nocow: true },
   { name: 'btrfs with compression', type: 'btrfs', options: 'compress-force=zstd' },
-];
+] as const satisfies readonly DiskKind[];
 
 const run = (program: string, ...args: string[]): boolean =>
   spawnSync(program, args, { stdio: 'ignore' }).status === 0;

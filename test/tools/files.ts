@@ -12,12 +12,18 @@ const CHUNK_BYTES = 1024 * 1024;
 const chunks = [Buffer.alloc(CHUNK_BYTES), Buffer.alloc(CHUNK_BYTES)] as const;
 const ZEROS = Buffer.alloc(CHUNK_BYTES);
 
-/** A new folder, removed with all that is in it when the test ends. */
-export const tempDir = (t: Test): string => {
-  const folder = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'nvsnap-test-')));
+const newFolder = (t: Test, place: string): string => {
+  const folder = fs.realpathSync(fs.mkdtempSync(join(place, 'nvsnap-test-')));
   t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
   return folder;
 };
+
+/** A new folder, removed with all that is in it when the test ends; in memory where `scripts/test` says so. */
+export const tempDir = (t: Test): string =>
+  newFolder(t, process.env.NVSNAP_TEST_SCRATCH ?? tmpdir());
+
+/** The same on a disk, for what is about files as a disk's file system has them. */
+export const diskDir = (t: Test): string => newFolder(t, tmpdir());
 
 const readFully = (fd: number, into: Buffer, position: number): number => {
   let done = 0;
