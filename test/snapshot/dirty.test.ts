@@ -55,7 +55,7 @@ const openTrial = (t: Test, kind: TrackerKind, size: number, clusterSize = CLUST
 for (const kind of ['bitmap', 'holes'] as const) {
   for (const clusterSize of [PAGE, CLUSTER]) {
     t.test(`${kind}, clusters of ${clusterSize}: only what it names is read`, async (t) => {
-      const size = 24 * MiB + 1000;
+      const size = 12 * MiB + 1000;
       const { tracker, judge, notices, track } = openTrial(t, kind, size, clusterSize);
       const random = new Random(clusterSize);
       t.match(await track('t0'), { dirty: { source: kind, fallback: null, audit: null } });

@@ -150,6 +150,16 @@ export const patch = (path: string, data: Uint8Array, position: number): void =>
 /** Bytes a file takes on disk. */
 export const allocatedBytes = (path: string): number => fs.statSync(path).blocks * 512;
 
+const STEP = 0x6d2b79f5;
+
+/** The number that a state stands for. */
+const mixed = (state: number): number => {
+  let x = state;
+  x = Math.imul(x ^ (x >>> 15), x | 1);
+  x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+  return (x ^ (x >>> 14)) >>> 0;
+};
+
 /** Random numbers that are the same for the same seed (mulberry32): a failure can be repeated. */
 export class Random {
   #state: number;
@@ -160,11 +170,8 @@ export class Random {
 
   /** A whole number below 2^32. */
   next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let x = this.#state;
-    x = Math.imul(x ^ (x >>> 15), x | 1);
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
-    return (x ^ (x >>> 14)) >>> 0;
+    this.#state = (this.#state + STEP) >>> 0;
+    return mixed(this.#state);
   }
 
   /** A whole number in [0, limit). */
@@ -175,7 +182,12 @@ export class Random {
   /** Incompressible bytes. */
   bytes(length: number): Buffer {
     const words = new Uint32Array(Math.ceil(length / 4));
-    for (let i = 0; i < words.length; i += 1) words[i] = this.next();
+    let state = this.#state;
+    for (let i = 0; i < words.length; i += 1) {
+      state = (state + STEP) | 0;
+      words[i] = mixed(state);
+    }
+    this.#state = state >>> 0;
     return Buffer.from(words.buffer, 0, length);
   }
 
