@@ -75,6 +75,8 @@ function run(program: string, args: readonly string[] = [], cwd = '/'): Outcome 
   return { code: status, stdout, stderr };
 }
 
+t.setTimeout(180_000);
+
 // One clone for all: to compile it anew costs most of the time.
 const clone = makeClone(t);
 

@@ -13,7 +13,7 @@ import {
   type TakeResult,
   take,
 } from '../../snapshot/index.js';
-import { diskDir, Random, randomBytes, sameFile } from '../tools/files.js';
+import { diskDir, Random, randomBytes, sameFile, tempDir } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';
 import { Tracker, type TrackerKind } from '../tools/tracker.js';
 
@@ -25,7 +25,8 @@ t.setTimeout(240_000);
 
 /** A tracker, a store for its image, and how to take. */
 const openTrial = (t: Test, kind: TrackerKind, size: number, clusterSize = CLUSTER) => {
-  const folder = diskDir(t);
+  // Where data are is asked of the file system: a disk's for one kind.
+  const folder = kind === 'holes' ? diskDir(t) : tempDir(t);
   const tracker = new Tracker(folder, kind, size, randomBytes(Math.min(size, 16 * MiB), 1));
   const store = join(folder, 'store.qcow2');
   const judge = new Judge(folder, store);
@@ -175,7 +176,7 @@ t.test('an audit finds as many lies as chance allows', async (t) => {
   const before = fs.readFileSync(store);
   const { image, spec: dirty } = tracker;
   let caught = 0;
-  const tries = 40;
+  const tries = 24;
   for (let auditSeed = 0; auditSeed < tries; auditSeed += 1) {
     fs.writeFileSync(store, before);
     fs.rmSync(`${tracker.file}.since`, { force: true });
@@ -195,7 +196,7 @@ t.test('an audit finds as many lies as chance allows', async (t) => {
     t.match(report.fallback, /it missed changes: [1-4] of 64 clusters/);
     // Of all of them a few suffice: what is read does not depend on the seed.
     if (caught > 3) continue;
-    const output = join(diskDir(t), 'out');
+    const output = join(tempDir(t), 'out');
     await restore({ store, snapshot: tag, output });
     t.ok(sameFile(output, image), 'and then nothing is missed');
   }
@@ -282,7 +283,7 @@ for (const clusterSize of [PAGE, CLUSTER, 2 * MiB]) {
 }
 
 t.test('a source of the caller, and one that breaks its word', async (t) => {
-  const folder = diskDir(t);
+  const folder = tempDir(t);
   const [image, store] = [join(folder, 'image'), join(folder, 'store')];
   fs.writeFileSync(image, randomBytes(MiB, 1));
   const source = (extents: { start: number; end: number }[]): DirtySource => ({
