@@ -3,7 +3,7 @@
 
 import t from 'tap';
 import { CLONE_DISKS } from '../tools/clone-disk.js';
-import { examineReflink } from '../tools/clone-examined.js';
+import { examineReflink } from './reflink-examined.js';
 
 t.setTimeout(240_000);
 

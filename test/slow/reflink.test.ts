@@ -2,8 +2,8 @@
 // way that a file system has, in another order.
 
 import t from 'tap';
+import { examineReflink } from '../dirty/reflink-examined.js';
 import { CLONE_DISKS, withCloneDisk } from '../tools/clone-disk.js';
-import { examineReflink } from '../tools/clone-examined.js';
 import { killClones } from '../tools/clone-kills.js';
 import { takeAfterEdits } from '../tools/clone-rounds.js';
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import type { Test } from 'tap';
 import { examineSource } from '../../dirty/examine.js';
 import { openSource } from '../../dirty/index.js';
-import { type DiskKind, withCloneDisk } from './clone-disk.js';
-import { patch } from './files.js';
+import { type DiskKind, withCloneDisk } from '../tools/clone-disk.js';
+import { patch } from '../tools/files.js';
 
 const PAGE = 4096;
 
