@@ -75,8 +75,12 @@ function run(program: string, args: readonly string[] = [], cwd = '/'): Outcome 
   return { code: status, stdout, stderr };
 }
 
+t.setTimeout(180_000);
+
+// One clone for all: to compile it anew costs most of the time.
+const clone = makeClone(t);
+
 t.test('nvsnap runs from any folder and through a symlink', async (t) => {
-  const clone = makeClone(t);
   const elsewhere = join(clone, 'else where');
   const link = join(elsewhere, 'link');
   mkdirSync(elsewhere);
@@ -93,7 +97,6 @@ t.test('nvsnap runs from any folder and through a symlink', async (t) => {
 });
 
 t.test('setup follows the sources, and never writes to stdout', async (t) => {
-  const clone = makeClone(t);
   const setup = join(clone, 'scripts/setup');
   const extra = join(clone, 'cli/extra.ts');
   const compiled = join(clone, 'dist/cli/extra.js');
