@@ -9,6 +9,8 @@ export interface StagePlace {
   /** URL of the module. */
   readonly module: string;
   readonly threads: number;
+  /** Most threads it works in, also where every stage gets the same number. Default: any number. */
+  readonly most?: number | undefined;
 }
 
 /** A stage in a line of stages. */

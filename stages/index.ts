@@ -66,18 +66,26 @@ export const pad = (crew: Crew): StageUse => ({
   wants: needsPadding,
 });
 
-/** Seconds that a batch may be with a stage that runs users' code as well. */
-export interface Patient {
+/** What users' code asks for that runs in a stage of the engine's. */
+export interface Shared {
+  /** Seconds that a batch may be with it. */
   readonly patience?: number | undefined;
+  /** Most threads. */
+  readonly most?: number | undefined;
 }
 
 /** A stage through which reversible ones work is not the engine's alone. */
-const shared = ({ patience }: Patient): Pick<StageUse, 'patience' | 'beginsHere'> =>
-  patience === undefined ? {} : { patience, beginsHere: false };
+const shared = (
+  { patience, most = Number.POSITIVE_INFINITY }: Shared,
+  { threads }: Crew,
+): Pick<StageUse, 'patience' | 'beginsHere' | 'most' | 'threads'> | undefined =>
+  patience === undefined
+    ? undefined
+    : { patience, beginsHere: false, most, threads: Math.min(threads, most) };
 
-export const compress = (options: CompressOptions & Patient, crew: Crew): StageUse => ({
+export const compress = (options: CompressOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('compress', options, crew),
-  ...shared(options),
+  ...shared(options, crew),
   wants: hasData,
 });
 
@@ -88,9 +96,9 @@ export const write = (store: FileSpec, crew: Crew): StageUse => ({
 
 export const fetch = (store: FileSpec, crew: Crew): StageUse => builtIn('fetch', store, crew);
 
-export const decode = (options: DecodeOptions & Patient, crew: Crew): StageUse => ({
+export const decode = (options: DecodeOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('decode', options, crew),
-  ...shared(options),
+  ...shared(options, crew),
   wants: hasPayload,
 });
 

@@ -66,6 +66,8 @@ export interface LineUp {
   readonly changes: boolean;
   /** Most seconds that a batch may be with compress or decode. */
   readonly patience: number | undefined;
+  /** Most threads in which compress or decode may work. */
+  readonly most: number | undefined;
   /** The stages at one place. */
   usesAt(gap: Gap, ...crewing: Crewing): StageUse[];
   /** Those of them that change content. */
@@ -207,6 +209,12 @@ const DEFAULT_PATIENCE = 60;
 const patienceOf = ({ definition: { patience = DEFAULT_PATIENCE } }: LoadedStage): number =>
   patience;
 
+/** The least of the limits that there are. */
+const leastOf = (limits: readonly (number | undefined)[]): number | undefined => {
+  const given = limits.filter((limit) => limit !== undefined);
+  return given.length > 0 ? Math.min(...given) : undefined;
+};
+
 /** How digests are made, and how many threads a stage gets that can use so many. */
 type Crewing = readonly [DigestOptions, (name: string, most: number) => number];
 
@@ -243,6 +251,7 @@ const useOf = (
       most,
       request.threads ?? threads(name, Math.min(most, availableParallelism())),
     ),
+    most: definition.threads,
     patience: patienceOf(stage),
     wants: wantsOf(takes),
   };
@@ -333,6 +342,7 @@ export const lineUp = async (
     readsAll: others.some(({ at }) => at === 'before:dedup'),
     changes: others.some(({ definition }) => definition.changes === true),
     patience: links.length > 0 ? Math.max(...reversible.map(patienceOf)) : undefined,
+    most: leastOf(reversible.map(({ definition }) => definition.threads)),
     usesAt: (gap: Gap, ...rest: Crewing) => uses(({ at }) => at === gap, rest),
     filters: (...rest: Crewing) => uses(({ definition }) => definition.changes === true, rest),
     conclude: (reports: readonly StageReport[]) => [

@@ -4,7 +4,7 @@
 //     0-3  length of what follows the frame's 8 bytes, little endian
 //     4-7  what was done: bit 0 the codec's work, bit k+1 that of link k; little endian
 
-import { type Fault, fault, reasonOf } from '../../disk/index.js';
+import { Fault, fault, reasonOf } from '../../disk/index.js';
 import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
 import { Loan } from './lent.js';
 
@@ -35,6 +35,9 @@ export const MOST_LINKS = 8;
 /** Bytes that the frame of a cluster of these links may have more than the cluster. */
 export const growthOf = (links: readonly Pick<LinkUse, 'growth'>[]): number =>
   FRAME_BYTES + links.reduce((sum, { growth }) => sum + growth, 0);
+
+/** So many bytes behind what a stage may write to are watched in strict mode. */
+const FENCE_BYTES = 64;
 
 /** All calls of one kind. */
 interface Totals {
@@ -70,30 +73,42 @@ class Link {
     this.use = use;
     this.#thread = thread;
     if (!strict) return;
-    const target = Buffer.alloc(most);
+    const target = Buffer.alloc(most + FENCE_BYTES);
     this.#loans = { from: new Loan(Buffer.alloc(most)), into: new Loan(target), target };
   }
 
-  #checkLoans(): void {
+  /** What it has done against the contract. */
+  #broke(offset: number, what: string): Fault {
+    return fault('stage-broke', { stage: this.use.name, offset, what });
+  }
+
+  #checkLoans(offset: number): void {
     if (this.#loans && !(this.#loans.from.untouched && this.#loans.into.untouched)) {
-      throw new Error('it wrote to bytes that it had given back');
+      throw this.#broke(offset, 'wrote to bytes that it had given back');
     }
   }
 
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. */
-  async call(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
+  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `offset` in the image is for faults. */
+  async call(name: Call, bytes: Buffer, into: Buffer, offset: number): Promise<number> {
     const call = this.#thread[name];
     if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans();
+    this.#checkLoans(offset);
     const began = performance.now();
     const loans = this.#loans;
     const target = loans ? loans.target.subarray(0, into.length) : into;
-    const answer = call.call(this.#thread, loans ? loans.from.lend(bytes) : bytes, target);
+    const from = loans ? loans.from.lend(bytes) : bytes;
+    const answer = call.call(this.#thread, from, target);
     const made = typeof answer === 'number' ? answer : await answer;
     if (!Number.isInteger(made) || made < 0 || made > into.length) {
       throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
     }
     if (loans) {
+      if (!from.equals(bytes)) {
+        throw this.#broke(offset, `changed bytes that its ${name} was given`);
+      }
+      if (!loans.into.untouchedFrom(into.length)) {
+        throw this.#broke(offset, `wrote behind the bytes that its ${name} may write to`);
+      }
       target.copy(into, 0, 0, made);
       loans.from.giveBack();
       loans.into.giveBack();
@@ -106,7 +121,7 @@ class Link {
   }
 
   async flush(): Promise<LinkPart> {
-    this.#checkLoans();
+    this.#checkLoans(0);
     return {
       name: this.use.name,
       ...this.#done,
@@ -163,6 +178,9 @@ export class Links {
    * when no link did anything to a cluster that is not packed. `offset` in the image is for faults.
    */
   async encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Promise<number> {
+    // As it is before anybody has it: a stage may write where it must not.
+    const kept =
+      this.#proves || this.#strict ? this.#proof.subarray(0, bytes.copy(this.#proof)) : undefined;
     let at: Buffer = bytes;
     let done = packed ? CODEC : 0;
     for (const [k, link] of this.#links.entries()) {
@@ -171,30 +189,43 @@ export class Links {
       const place =
         at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = await guard(link, offset, () => link.call('encode', at, room));
+      const made = await guard(link, offset, () => link.call('encode', at, room, offset));
       if (made === 0) continue;
       at = room.subarray(0, made);
       done |= 2 << k;
     }
-    if (done === 0) return 0;
+    if (done === 0) {
+      if (kept && !kept.equals(bytes))
+        throw this.#broke(offset, 'changed bytes that it did not encode');
+      return 0;
+    }
     into.writeUInt32LE(at.length, 0);
     into.writeUInt32LE(done, 4);
     at.copy(into, FRAME_BYTES);
     const frame = into.subarray(0, FRAME_BYTES + at.length);
-    if (this.#proves || this.#strict) await this.#prove(frame, bytes, offset);
+    if (kept) await this.#prove(frame, kept, offset);
     return frame.length;
   }
 
-  /** What cannot be decoded now could never be restored. */
-  async #prove(frame: Buffer, bytes: Buffer, offset: number): Promise<void> {
-    this.#proves = false;
-    // The bytes may lie in one of the places that decoding uses.
-    const kept = this.#proof.subarray(0, bytes.copy(this.#proof));
-    const { bytes: again } = await this.decode(frame, offset);
-    if (again.equals(kept)) return;
+  /** What some link has done against the contract. */
+  #broke(offset: number, what: string): Fault {
     const names = this.#links.map(({ use }) => use.name).join(', ');
-    const what = 'could not decode what it had encoded';
-    throw fault('stage-broke', { stage: names, offset, what });
+    return fault('stage-broke', { stage: names, offset, what });
+  }
+
+  /** What cannot be decoded now could never be restored. */
+  async #prove(frame: Buffer, kept: Buffer, offset: number): Promise<void> {
+    this.#proves = false;
+    let again: Buffer;
+    try {
+      again = (await this.decode(frame, offset)).bytes;
+    } catch (error) {
+      if (isBreach(error)) throw error;
+      // No store is damaged here.
+      const reason = error instanceof Fault ? error.details.reason : reasonOf(error);
+      throw this.#broke(offset, `could not decode what it had encoded (${reason})`);
+    }
+    if (!again.equals(kept)) throw this.#broke(offset, 'could not decode what it had encoded');
   }
 
   /** Takes a frame apart, behind which there may be other bytes. Throws a Fault when it cannot. */
@@ -211,8 +242,9 @@ export class Links {
       const place =
         at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
       try {
-        at = place.subarray(0, await link.call('decode', at, place));
+        at = place.subarray(0, await link.call('decode', at, place, offset));
       } catch (error) {
+        if (isBreach(error)) throw error;
         throw damaged(link.use.name, offset, reasonOf(error));
       }
     }
@@ -234,11 +266,16 @@ export class Links {
 const damaged = (codec: string, offset: number, reason: string): Fault =>
   fault('payload-damaged', { offset, codec, reason });
 
+/** True for what a stage has done against the contract: no damage of a store. */
+export const isBreach = (error: unknown): boolean =>
+  error instanceof Fault && error.code === 'stage-broke';
+
 /** Says whose fault it is. */
 const guard = async <T>({ use }: Link, offset: number, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
+    if (isBreach(error)) throw error;
     throw fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
   }
 };

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { examineSource } from '../../dirty/examine.js';
+import { examineSource } from '../../examine/index.js';
 import { openSource, type TrackedImage } from '../../dirty/index.js';
 import { canaryPages, setCanary } from '../../dirty/soft/canary.js';
 import { identify, mapsOf, stateOf } from '../../dirty/soft/process.js';
