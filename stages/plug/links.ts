@@ -60,12 +60,18 @@ export interface LinkPart {
 
 type Call = 'encode' | 'decode';
 
+/** What a link is lent in strict mode. */
+interface Loans {
+  readonly from: Loan;
+  readonly into: Loan;
+  /** The bytes of `into`. */
+  readonly target: Buffer;
+}
+
 class Link {
   readonly use: LinkUse;
   readonly #thread: StageThread;
-  readonly #loans:
-    | { readonly from: Loan; readonly into: Loan; readonly target: Buffer }
-    | undefined;
+  readonly #loans: Loans | undefined;
   readonly #done = { encode: newTotals(), decode: newTotals() };
 
   /** `most`: the most bytes that it is given or makes. */
@@ -88,31 +94,43 @@ class Link {
     }
   }
 
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `offset` in the image is for faults. */
-  async call(name: Call, bytes: Buffer, into: Buffer, offset: number): Promise<number> {
+  async #run(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
     const call = this.#thread[name];
     if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans(offset);
-    const began = performance.now();
-    const loans = this.#loans;
-    const target = loans ? loans.target.subarray(0, into.length) : into;
-    const from = loans ? loans.from.lend(bytes) : bytes;
-    const answer = call.call(this.#thread, from, target);
+    const answer = call.call(this.#thread, bytes, into);
     const made = typeof answer === 'number' ? answer : await answer;
-    if (!Number.isInteger(made) || made < 0 || made > into.length) {
-      throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
-    }
-    if (loans) {
-      if (!from.equals(bytes)) {
+    if (Number.isInteger(made) && made >= 0 && made <= into.length) return made;
+    throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
+  }
+
+  /** The same with copies, for as long as the call takes. */
+  async #runStrictly(
+    { from, into: lent, target }: Loans,
+    [name, bytes, into, offset]: readonly [Call, Buffer, Buffer, number],
+  ): Promise<number> {
+    this.#checkLoans(offset);
+    try {
+      const copy = from.lend(bytes);
+      const made = await this.#run(name, copy, target.subarray(0, into.length));
+      if (!copy.equals(bytes))
         throw this.#broke(offset, `changed bytes that its ${name} was given`);
-      }
-      if (!loans.into.untouchedFrom(into.length)) {
+      if (!lent.untouchedFrom(into.length)) {
         throw this.#broke(offset, `wrote behind the bytes that its ${name} may write to`);
       }
       target.copy(into, 0, 0, made);
-      loans.from.giveBack();
-      loans.into.giveBack();
+      return made;
+    } finally {
+      from.giveBack();
+      lent.giveBack();
     }
+  }
+
+  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `offset` in the image is for faults. */
+  async call(name: Call, bytes: Buffer, into: Buffer, offset: number): Promise<number> {
+    const began = performance.now();
+    const made = await (this.#loans
+      ? this.#runStrictly(this.#loans, [name, bytes, into, offset])
+      : this.#run(name, bytes, into));
     const done = this.#done[name];
     done.micros += (performance.now() - began) * 1000;
     done.bytesIn += bytes.length;

@@ -3,8 +3,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { examineSource } from '../../examine/index.js';
 import { openSource } from '../../dirty/index.js';
+import { examineSource } from '../../examine/index.js';
 import { CLONE_DISKS, withCloneDisk } from '../tools/clone-disk.js';
 import { patch } from '../tools/files.js';
 
