@@ -56,7 +56,7 @@ export class Pools {
   #running(place: StagePlace): Pool | undefined {
     const { name, module, most = Number.POSITIVE_INFINITY } = place;
     const known = this.#pools.get(name);
-    if (known?.module !== module || known.pool.broken) return undefined;
+    if (known?.module !== module || !known.pool.usable) return undefined;
     // Who comes while others are at work has to do with what they have.
     return known.pool.threads === this.#threadsFor(place) ||
       (known.pool.busy && known.pool.threads <= most)

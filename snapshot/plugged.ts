@@ -11,7 +11,6 @@ import type { Store, StoreFacts } from '../qcow2/index.js';
 import {
   type DigestOptions,
   type LineUp,
-  type LinksOptions,
   type LoadedStage,
   lineUp,
   loadStages,
@@ -99,7 +98,7 @@ const lineOf = (store: Store): LineUp | undefined => {
 };
 
 /** The reversible stages of a store, for compress and decode. */
-export const linksOf = (store: Store): { readonly links?: LinksOptions | undefined } & Shared => {
+export const linksOf = (store: Store): Shared => {
   const line = lineOf(store);
   return line?.links ? { links: line.links, patience: line.patience, most: line.most } : {};
 };

@@ -9,13 +9,13 @@ import {
   type Desk,
   Kind,
   type KindName,
-  type Stage,
   type StageThread,
   slabBytes,
   stage,
 } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 import { Loan } from './plug/lent.js';
+import { openModule } from './plug/open.js';
 
 export interface HostOptions {
   /** Of the stage, in its line. */
@@ -99,8 +99,7 @@ class LentBatch {
 
 const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   const { name, module, takes, makes, changes, strict } = options;
-  const { default: definition } = (await import(module)) as { default: Stage };
-  const thread = await definition.open(options.options, desk);
+  const thread = await openModule(module, options.options, desk);
   const fingerprint = openFingerprint(options.digests, desk.clusterSize);
   const taken = new Set<number>(takes.map((kind) => Kind[kind]));
   const made = new Set<number>(makes.map((kind) => Kind[kind]));
@@ -135,12 +134,16 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
     }
   };
 
-  /** Some clusters, others each time. */
-  const sampleOf = ({ count }: Batch): number[] => {
-    const step = Math.max(1, Math.floor(count / SAMPLE));
-    const sample: number[] = [];
-    for (let i = Math.floor(Math.random() * step); i < count; i += step) sample.push(i);
-    return sample;
+  /** Some clusters of which the bytes are known, others each time. */
+  const sampleOf = (batch: Batch): number[] => {
+    const known: number[] = [];
+    for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+      const kind = batch.kinds[i];
+      if (kind === Kind.packed || (kind === Kind.plain && batch.digested)) known.push(i);
+    }
+    const step = Math.max(1, Math.floor(known.length / SAMPLE));
+    const first = Math.floor(Math.random() * step);
+    return known.filter((_, k) => k % step === first);
   };
 
   /** Digests what is to be stored for cluster `i`; false when nothing is known of it. */

@@ -10,6 +10,7 @@ import type { DeliverOptions } from './deliver.js';
 import type { DigestOptions } from './fingerprint.js';
 import { moduleOf } from './module.js';
 import { needsPadding } from './pad.js';
+import type { LinksOptions } from './plug/links.js';
 import type { ScanOptions } from './scan.js';
 import type { VerifyOptions } from './verify.js';
 import { hasData } from './write.js';
@@ -24,9 +25,9 @@ export {
   lineUp,
   type StageSummary,
 } from './plug/line-up.js';
-export type { LinksOptions } from './plug/links.js';
 export { type LoadedStage, loadStages } from './plug/load.js';
 export { requestOf, type StageRequest, use } from './plug/request.js';
+export type { LinksOptions };
 
 /** The threads of a stage. */
 export interface Crew {
@@ -68,6 +69,8 @@ export const pad = (crew: Crew): StageUse => ({
 
 /** What users' code asks for that runs in a stage of the engine's. */
 export interface Shared {
+  /** The stages that are run. */
+  readonly links?: LinksOptions | undefined;
   /** Seconds that a batch may be with it. */
   readonly patience?: number | undefined;
   /** Most threads. */
@@ -76,16 +79,19 @@ export interface Shared {
 
 /** A stage through which reversible ones work is not the engine's alone. */
 const shared = (
-  { patience, most = Number.POSITIVE_INFINITY }: Shared,
+  name: string,
+  { links, patience, most = Number.POSITIVE_INFINITY }: Shared,
   { threads }: Crew,
-): Pick<StageUse, 'patience' | 'beginsHere' | 'most' | 'threads'> | undefined =>
-  patience === undefined
-    ? undefined
-    : { patience, beginsHere: false, most, threads: Math.min(threads, most) };
+): Partial<StageUse> => {
+  if (!links) return {};
+  const names = links.links.map((link) => link.name).join(', ');
+  const title = `${names} (in ${name})`;
+  return { title, patience, beginsHere: false, most, threads: Math.min(threads, most) };
+};
 
 export const compress = (options: CompressOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('compress', options, crew),
-  ...shared(options, crew),
+  ...shared('compress', options, crew),
   wants: hasData,
 });
 
@@ -98,7 +104,7 @@ export const fetch = (store: FileSpec, crew: Crew): StageUse => builtIn('fetch',
 
 export const decode = (options: DecodeOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('decode', options, crew),
-  ...shared(options, crew),
+  ...shared('decode', options, crew),
   wants: hasPayload,
 });
 

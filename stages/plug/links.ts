@@ -5,8 +5,9 @@
 //     4-7  what was done: bit 0 the codec's work, bit k+1 that of link k; little endian
 
 import { Fault, fault, reasonOf } from '../../disk/index.js';
-import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
+import type { Desk, StageThread } from '../../pipeline/index.js';
 import { Loan } from './lent.js';
+import { openModule } from './open.js';
 
 /** One reversible stage of a store; plain data. */
 export interface LinkUse {
@@ -140,11 +141,9 @@ class Link {
 
   async flush(): Promise<LinkPart> {
     this.#checkLoans(0);
-    return {
-      name: this.use.name,
-      ...this.#done,
-      part: await this.#thread.flush?.(),
-    };
+    const part = await this.#thread.flush?.();
+    this.#checkLoans(0);
+    return { name: this.use.name, ...this.#done, part };
   }
 
   async close(): Promise<void> {
@@ -179,8 +178,8 @@ export class Links {
     const most = desk.clusterSize + growthOf(links);
     const opened = await Promise.all(
       links.map(async (use) => {
-        const module = (await import(use.module)) as { default: Stage };
-        return new Link(use, await module.default.open(use.options, desk), most, strict);
+        const thread = await guard(use, 0, () => openModule(use.module, use.options, desk));
+        return new Link(use, thread, most, strict);
       }),
     );
     return new Links(opened, most, strict);
@@ -207,7 +206,7 @@ export class Links {
       const place =
         at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = await guard(link, offset, () => link.call('encode', at, room, offset));
+      const made = await guard(link.use, offset, () => link.call('encode', at, room, offset));
       if (made === 0) continue;
       at = room.subarray(0, made);
       done |= 2 << k;
@@ -272,12 +271,12 @@ export class Links {
   /** What each link did. */
   async flush(): Promise<LinkPart[]> {
     const parts: LinkPart[] = [];
-    for (const link of this.#links) parts.push(await guard(link, 0, () => link.flush()));
+    for (const link of this.#links) parts.push(await guard(link.use, 0, () => link.flush()));
     return parts;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links) await guard(link, 0, () => link.close());
+    for (const link of this.#links) await guard(link.use, 0, () => link.close());
   }
 }
 
@@ -289,7 +288,7 @@ export const isBreach = (error: unknown): boolean =>
   error instanceof Fault && error.code === 'stage-broke';
 
 /** Says whose fault it is. */
-const guard = async <T>({ use }: Link, offset: number, work: () => Promise<T>): Promise<T> => {
+const guard = async <T>(use: LinkUse, offset: number, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
