@@ -11,11 +11,11 @@ import type { Store, StoreFacts } from '../qcow2/index.js';
 import {
   type DigestOptions,
   type LineUp,
-  type LinksOptions,
   type LoadedStage,
   lineUp,
   loadStages,
   requestOf,
+  type Shared,
   type StageRequest,
 } from '../stages/index.js';
 
@@ -98,11 +98,9 @@ const lineOf = (store: Store): LineUp | undefined => {
 };
 
 /** The reversible stages of a store, for compress and decode. */
-export const linksOf = (
-  store: Store,
-): { readonly links?: LinksOptions | undefined; readonly patience?: number | undefined } => {
+export const linksOf = (store: Store): Shared => {
   const line = lineOf(store);
-  return line?.links ? { links: line.links, patience: line.patience } : {};
+  return line?.links ? { links: line.links, patience: line.patience, most: line.most } : {};
 };
 
 /** True when the key of a store's digests is with one of its stages. */

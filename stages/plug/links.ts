@@ -4,9 +4,10 @@
 //     0-3  length of what follows the frame's 8 bytes, little endian
 //     4-7  what was done: bit 0 the codec's work, bit k+1 that of link k; little endian
 
-import { type Fault, fault, reasonOf } from '../../disk/index.js';
-import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
+import { Fault, fault, reasonOf } from '../../disk/index.js';
+import type { Desk, StageThread } from '../../pipeline/index.js';
 import { Loan } from './lent.js';
+import { openModule } from './open.js';
 
 /** One reversible stage of a store; plain data. */
 export interface LinkUse {
@@ -36,6 +37,9 @@ export const MOST_LINKS = 8;
 export const growthOf = (links: readonly Pick<LinkUse, 'growth'>[]): number =>
   FRAME_BYTES + links.reduce((sum, { growth }) => sum + growth, 0);
 
+/** So many bytes behind what a stage may write to are watched in strict mode. */
+const FENCE_BYTES = 64;
+
 /** All calls of one kind. */
 interface Totals {
   micros: number;
@@ -57,12 +61,18 @@ export interface LinkPart {
 
 type Call = 'encode' | 'decode';
 
+/** What a link is lent in strict mode. */
+interface Loans {
+  readonly from: Loan;
+  readonly into: Loan;
+  /** The bytes of `into`. */
+  readonly target: Buffer;
+}
+
 class Link {
   readonly use: LinkUse;
   readonly #thread: StageThread;
-  readonly #loans:
-    | { readonly from: Loan; readonly into: Loan; readonly target: Buffer }
-    | undefined;
+  readonly #loans: Loans | undefined;
   readonly #done = { encode: newTotals(), decode: newTotals() };
 
   /** `most`: the most bytes that it is given or makes. */
@@ -70,34 +80,58 @@ class Link {
     this.use = use;
     this.#thread = thread;
     if (!strict) return;
-    const target = Buffer.alloc(most);
+    const target = Buffer.alloc(most + FENCE_BYTES);
     this.#loans = { from: new Loan(Buffer.alloc(most)), into: new Loan(target), target };
   }
 
-  #checkLoans(): void {
+  /** What it has done against the contract. */
+  #broke(offset: number, what: string): Fault {
+    return fault('stage-broke', { stage: this.use.name, offset, what });
+  }
+
+  #checkLoans(offset: number): void {
     if (this.#loans && !(this.#loans.from.untouched && this.#loans.into.untouched)) {
-      throw new Error('it wrote to bytes that it had given back');
+      throw this.#broke(offset, 'wrote to bytes that it had given back');
     }
   }
 
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. */
-  async call(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
+  async #run(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
     const call = this.#thread[name];
     if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans();
-    const began = performance.now();
-    const loans = this.#loans;
-    const target = loans ? loans.target.subarray(0, into.length) : into;
-    const answer = call.call(this.#thread, loans ? loans.from.lend(bytes) : bytes, target);
+    const answer = call.call(this.#thread, bytes, into);
     const made = typeof answer === 'number' ? answer : await answer;
-    if (!Number.isInteger(made) || made < 0 || made > into.length) {
-      throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
-    }
-    if (loans) {
+    if (Number.isInteger(made) && made >= 0 && made <= into.length) return made;
+    throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
+  }
+
+  /** The same with copies, for as long as the call takes. */
+  async #runStrictly(
+    { from, into: lent, target }: Loans,
+    [name, bytes, into, offset]: readonly [Call, Buffer, Buffer, number],
+  ): Promise<number> {
+    this.#checkLoans(offset);
+    try {
+      const copy = from.lend(bytes);
+      const made = await this.#run(name, copy, target.subarray(0, into.length));
+      if (!copy.equals(bytes))
+        throw this.#broke(offset, `changed bytes that its ${name} was given`);
+      if (!lent.untouchedFrom(into.length)) {
+        throw this.#broke(offset, `wrote behind the bytes that its ${name} may write to`);
+      }
       target.copy(into, 0, 0, made);
-      loans.from.giveBack();
-      loans.into.giveBack();
+      return made;
+    } finally {
+      from.giveBack();
+      lent.giveBack();
     }
+  }
+
+  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `offset` in the image is for faults. */
+  async call(name: Call, bytes: Buffer, into: Buffer, offset: number): Promise<number> {
+    const began = performance.now();
+    const made = await (this.#loans
+      ? this.#runStrictly(this.#loans, [name, bytes, into, offset])
+      : this.#run(name, bytes, into));
     const done = this.#done[name];
     done.micros += (performance.now() - began) * 1000;
     done.bytesIn += bytes.length;
@@ -106,12 +140,10 @@ class Link {
   }
 
   async flush(): Promise<LinkPart> {
-    this.#checkLoans();
-    return {
-      name: this.use.name,
-      ...this.#done,
-      part: await this.#thread.flush?.(),
-    };
+    this.#checkLoans(0);
+    const part = await this.#thread.flush?.();
+    this.#checkLoans(0);
+    return { name: this.use.name, ...this.#done, part };
   }
 
   async close(): Promise<void> {
@@ -146,8 +178,8 @@ export class Links {
     const most = desk.clusterSize + growthOf(links);
     const opened = await Promise.all(
       links.map(async (use) => {
-        const module = (await import(use.module)) as { default: Stage };
-        return new Link(use, await module.default.open(use.options, desk), most, strict);
+        const thread = await guard(use, 0, () => openModule(use.module, use.options, desk));
+        return new Link(use, thread, most, strict);
       }),
     );
     return new Links(opened, most, strict);
@@ -163,6 +195,9 @@ export class Links {
    * when no link did anything to a cluster that is not packed. `offset` in the image is for faults.
    */
   async encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Promise<number> {
+    // As it is before anybody has it: a stage may write where it must not.
+    const kept =
+      this.#proves || this.#strict ? this.#proof.subarray(0, bytes.copy(this.#proof)) : undefined;
     let at: Buffer = bytes;
     let done = packed ? CODEC : 0;
     for (const [k, link] of this.#links.entries()) {
@@ -171,30 +206,43 @@ export class Links {
       const place =
         at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = await guard(link, offset, () => link.call('encode', at, room));
+      const made = await guard(link.use, offset, () => link.call('encode', at, room, offset));
       if (made === 0) continue;
       at = room.subarray(0, made);
       done |= 2 << k;
     }
-    if (done === 0) return 0;
+    if (done === 0) {
+      if (kept && !kept.equals(bytes))
+        throw this.#broke(offset, 'changed bytes that it did not encode');
+      return 0;
+    }
     into.writeUInt32LE(at.length, 0);
     into.writeUInt32LE(done, 4);
     at.copy(into, FRAME_BYTES);
     const frame = into.subarray(0, FRAME_BYTES + at.length);
-    if (this.#proves || this.#strict) await this.#prove(frame, bytes, offset);
+    if (kept) await this.#prove(frame, kept, offset);
     return frame.length;
   }
 
-  /** What cannot be decoded now could never be restored. */
-  async #prove(frame: Buffer, bytes: Buffer, offset: number): Promise<void> {
-    this.#proves = false;
-    // The bytes may lie in one of the places that decoding uses.
-    const kept = this.#proof.subarray(0, bytes.copy(this.#proof));
-    const { bytes: again } = await this.decode(frame, offset);
-    if (again.equals(kept)) return;
+  /** What some link has done against the contract. */
+  #broke(offset: number, what: string): Fault {
     const names = this.#links.map(({ use }) => use.name).join(', ');
-    const what = 'could not decode what it had encoded';
-    throw fault('stage-broke', { stage: names, offset, what });
+    return fault('stage-broke', { stage: names, offset, what });
+  }
+
+  /** What cannot be decoded now could never be restored. */
+  async #prove(frame: Buffer, kept: Buffer, offset: number): Promise<void> {
+    this.#proves = false;
+    let again: Buffer;
+    try {
+      again = (await this.decode(frame, offset)).bytes;
+    } catch (error) {
+      if (isBreach(error)) throw error;
+      // No store is damaged here.
+      const reason = error instanceof Fault ? error.details.reason : reasonOf(error);
+      throw this.#broke(offset, `could not decode what it had encoded (${reason})`);
+    }
+    if (!again.equals(kept)) throw this.#broke(offset, 'could not decode what it had encoded');
   }
 
   /** Takes a frame apart, behind which there may be other bytes. Throws a Fault when it cannot. */
@@ -211,8 +259,9 @@ export class Links {
       const place =
         at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
       try {
-        at = place.subarray(0, await link.call('decode', at, place));
+        at = place.subarray(0, await link.call('decode', at, place, offset));
       } catch (error) {
+        if (isBreach(error)) throw error;
         throw damaged(link.use.name, offset, reasonOf(error));
       }
     }
@@ -222,23 +271,28 @@ export class Links {
   /** What each link did. */
   async flush(): Promise<LinkPart[]> {
     const parts: LinkPart[] = [];
-    for (const link of this.#links) parts.push(await guard(link, 0, () => link.flush()));
+    for (const link of this.#links) parts.push(await guard(link.use, 0, () => link.flush()));
     return parts;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links) await guard(link, 0, () => link.close());
+    for (const link of this.#links) await guard(link.use, 0, () => link.close());
   }
 }
 
 const damaged = (codec: string, offset: number, reason: string): Fault =>
   fault('payload-damaged', { offset, codec, reason });
 
+/** True for what a stage has done against the contract: no damage of a store. */
+export const isBreach = (error: unknown): boolean =>
+  error instanceof Fault && error.code === 'stage-broke';
+
 /** Says whose fault it is. */
-const guard = async <T>({ use }: Link, offset: number, work: () => Promise<T>): Promise<T> => {
+const guard = async <T>(use: LinkUse, offset: number, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
+    if (isBreach(error)) throw error;
     throw fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
   }
 };

@@ -3,8 +3,8 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { examineSource } from '../../dirty/examine.js';
 import { openSource } from '../../dirty/index.js';
+import { examineSource } from '../../examine/index.js';
 import { type DiskKind, withCloneDisk } from '../tools/clone-disk.js';
 import { patch } from '../tools/files.js';
 
