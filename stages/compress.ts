@@ -46,7 +46,8 @@ const openLinked = (codec: Codec | undefined, links: Links, clusterSize: number)
         const packed = codec?.encode(cluster, payload) ?? 0;
         const bytes = packed > 0 ? payload.subarray(0, packed) : cluster;
         const offset = batch.offset + i * clusterSize;
-        const length = await links.encode(bytes, packed > 0, batch.packed.subarray(at), offset);
+        const made = links.encode(bytes, packed > 0, batch.packed.subarray(at), offset);
+        const length = typeof made === 'number' ? made : await made;
         if (length === 0) continue;
         enter(batch, i, at, length);
         at += length;

@@ -5,7 +5,7 @@ import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
-import { Links, type LinksOptions } from './plug/links.js';
+import { Links, type LinksOptions, type Unframed } from './plug/links.js';
 
 /** Only a batch with a payload has anything to decode. */
 export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);
@@ -23,14 +23,18 @@ export interface DecodeOptions extends CodecOptions {
 type Decode = (payload: Buffer, into: Buffer, offset: number) => void | Promise<void>;
 
 /** In a store with reversible stages a payload is a frame, of a codec's payload or a cluster. */
-const throughLinks =
-  (codec: Codec, links: Links): Decode =>
-  async (frame, into, offset) => {
-    const { bytes, packed } = await links.decode(frame, offset);
-    if (packed) return codec.decode(bytes, into);
-    if (bytes.length !== into.length) throw new Error('it is not a cluster');
-    bytes.copy(into);
+const throughLinks = (codec: Codec, links: Links): Decode => {
+  const unpack = ({ bytes, packed }: Unframed, into: Buffer): void => {
+    if (packed) codec.decode(bytes, into);
+    else if (bytes.length !== into.length) throw new Error('it is not a cluster');
   };
+  return (frame, into, offset) => {
+    const found = links.decode(frame, into, offset);
+    return found instanceof Promise
+      ? found.then((unframed) => unpack(unframed, into))
+      : unpack(found, into);
+  };
+};
 
 const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> => {
   const { clusterSize } = desk;

@@ -57,6 +57,9 @@ export interface LinkPart {
 
 type Call = 'encode' | 'decode';
 
+/** At once where a stage answers at once: a promise for every cluster would cost what a tenth of it does. */
+type Soon<T> = T | Promise<T>;
+
 class Link {
   readonly use: LinkUse;
   readonly #thread: StageThread;
@@ -80,21 +83,14 @@ class Link {
     }
   }
 
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. */
-  async call(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
-    const call = this.#thread[name];
-    if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans();
-    const began = performance.now();
-    const loans = this.#loans;
-    const target = loans ? loans.target.subarray(0, into.length) : into;
-    const answer = call.call(this.#thread, loans ? loans.from.lend(bytes) : bytes, target);
-    const made = typeof answer === 'number' ? answer : await answer;
+  /** Looks at what the stage has answered, and counts it. */
+  #settle(name: Call, bytes: Buffer, into: Buffer, made: number, began: number): number {
     if (!Number.isInteger(made) || made < 0 || made > into.length) {
       throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
     }
+    const loans = this.#loans;
     if (loans) {
-      target.copy(into, 0, 0, made);
+      loans.target.copy(into, 0, 0, made);
       loans.from.giveBack();
       loans.into.giveBack();
     }
@@ -103,6 +99,32 @@ class Link {
     done.bytesIn += bytes.length;
     done.bytesOut += made;
     return made;
+  }
+
+  #start(name: Call, bytes: Buffer, into: Buffer): Soon<number> {
+    const call = this.#thread[name];
+    if (!call) throw new Error(`it has no ${name}`);
+    this.#checkLoans();
+    const began = performance.now();
+    const loans = this.#loans;
+    const answer = loans
+      ? call.call(this.#thread, loans.from.lend(bytes), loans.target.subarray(0, into.length))
+      : call.call(this.#thread, bytes, into);
+    if (typeof answer === 'number') return this.#settle(name, bytes, into, answer, began);
+    return Promise.resolve(answer).then((made) => this.#settle(name, bytes, into, made, began));
+  }
+
+  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `blame` makes a fault of what goes wrong. */
+  call(name: Call, bytes: Buffer, into: Buffer, blame: (error: unknown) => Fault): Soon<number> {
+    const refuse = (error: unknown): never => {
+      throw blame(error);
+    };
+    try {
+      const made = this.#start(name, bytes, into);
+      return typeof made === 'number' ? made : made.catch(refuse);
+    } catch (error) {
+      return refuse(error);
+    }
   }
 
   async flush(): Promise<LinkPart> {
@@ -126,31 +148,37 @@ export interface Unframed {
   readonly packed: boolean;
 }
 
+/** True when `bytes` begin where `place` does. */
+const liesIn = (bytes: Buffer, place: Buffer): boolean =>
+  bytes.byteOffset === place.byteOffset && bytes.buffer === place.buffer;
+
 export class Links {
   readonly #links: readonly Link[];
   readonly #strict: boolean;
-  /** What one link makes is the next one's input, so there are two places, and one to look at what was made. */
+  /** What one link makes is the next one's input, so there are two places. */
   readonly #places: readonly [Buffer, Buffer];
-  readonly #proof: Buffer;
+  /** A cluster as it was, and as it came back. */
+  readonly #proof: { readonly was: Buffer; readonly again: Buffer };
   /** True when the next cluster is decoded again at once. */
   #proves = true;
 
-  private constructor(links: readonly Link[], most: number, strict: boolean) {
+  private constructor(links: readonly Link[], clusterSize: number, most: number, strict: boolean) {
     this.#links = links;
     this.#strict = strict;
     this.#places = [Buffer.alloc(most), Buffer.alloc(most)];
-    this.#proof = Buffer.alloc(most);
+    this.#proof = { was: Buffer.alloc(clusterSize), again: Buffer.alloc(clusterSize) };
   }
 
   static async open({ links, strict }: LinksOptions, desk: Desk): Promise<Links> {
-    const most = desk.clusterSize + growthOf(links);
+    const { clusterSize } = desk;
+    const most = clusterSize + growthOf(links);
     const opened = await Promise.all(
       links.map(async (use) => {
         const module = (await import(use.module)) as { default: Stage };
         return new Link(use, await module.default.open(use.options, desk), most, strict);
       }),
     );
-    return new Links(opened, most, strict);
+    return new Links(opened, clusterSize, most, strict);
   }
 
   /** Begins a batch: one of its clusters at least is decoded again at once. */
@@ -159,86 +187,132 @@ export class Links {
   }
 
   /**
-   * Frames `bytes`, a cluster's or, if `packed`, what the codec made of one, into `into`. Returns the frame's length; 0
-   * when no link did anything to a cluster that is not packed. `offset` in the image is for faults.
+   * Frames `bytes`, a cluster's or, if `packed`, what the codec made of one, into `into`, which has room for a cluster and
+   * all growth. Returns the frame's length; 0 when no link did anything to a cluster that is not packed. `offset` in the
+   * image is for faults.
    */
-  async encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Promise<number> {
-    let at: Buffer = bytes;
-    let done = packed ? CODEC : 0;
-    for (const [k, link] of this.#links.entries()) {
+  encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Soon<number> {
+    const proves = this.#proves || this.#strict;
+    const was = this.#proof.was.subarray(0, bytes.length);
+    if (proves) bytes.copy(was);
+    const made = this.#encodeFrom(0, bytes, packed ? CODEC : 0, into, offset);
+    if (!proves) return made;
+    const prove = (length: number): Soon<number> =>
+      length === 0 ? 0 : this.#prove(into.subarray(0, length), was, offset);
+    return typeof made === 'number' ? prove(made) : made.then(prove);
+  }
+
+  /** Goes on from link `first`: `at` is what those before have made, `done` what they did. */
+  #encodeFrom(first: number, at: Buffer, done: number, into: Buffer, offset: number): Soon<number> {
+    // The last of several may have to be copied there; the only one never is.
+    const body = into.subarray(FRAME_BYTES);
+    for (let k = first; k < this.#links.length; k += 1) {
+      const link = this.#links[k] as Link;
       if (done === 0 ? !link.use.takesPlain : !link.use.takesPacked) continue;
-      const [first, second] = this.#places;
-      const place =
-        at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
+      const place = liesIn(at, body) ? this.#places[0] : body;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = await guard(link, offset, () => link.call('encode', at, room));
-      if (made === 0) continue;
-      at = room.subarray(0, made);
-      done |= 2 << k;
+      const made = link.call('encode', at, room, (error) => failed(link, offset, error));
+      const next = (length: number): Buffer => (length === 0 ? at : room.subarray(0, length));
+      const doneNow = done | (2 << k);
+      if (typeof made !== 'number') {
+        return made.then((length) =>
+          this.#encodeFrom(k + 1, next(length), length === 0 ? done : doneNow, into, offset),
+        );
+      }
+      at = next(made);
+      if (made > 0) done = doneNow;
     }
     if (done === 0) return 0;
+    if (!liesIn(at, body)) at.copy(body);
     into.writeUInt32LE(at.length, 0);
     into.writeUInt32LE(done, 4);
-    at.copy(into, FRAME_BYTES);
-    const frame = into.subarray(0, FRAME_BYTES + at.length);
-    if (this.#proves || this.#strict) await this.#prove(frame, bytes, offset);
-    return frame.length;
+    return FRAME_BYTES + at.length;
   }
 
-  /** What cannot be decoded now could never be restored. */
-  async #prove(frame: Buffer, bytes: Buffer, offset: number): Promise<void> {
+  /** What cannot be decoded now could never be restored. Returns the frame's length. */
+  #prove(frame: Buffer, was: Buffer, offset: number): Soon<number> {
     this.#proves = false;
-    // The bytes may lie in one of the places that decoding uses.
-    const kept = this.#proof.subarray(0, bytes.copy(this.#proof));
-    const { bytes: again } = await this.decode(frame, offset);
-    if (again.equals(kept)) return;
-    const names = this.#links.map(({ use }) => use.name).join(', ');
-    const what = 'could not decode what it had encoded';
-    throw fault('stage-broke', { stage: names, offset, what });
+    const judge = ({ bytes }: Unframed): number => {
+      if (bytes.equals(was)) return frame.length;
+      const names = this.#links.map(({ use }) => use.name).join(', ');
+      const what = 'could not decode what it had encoded';
+      throw fault('stage-broke', { stage: names, offset, what });
+    };
+    const again = this.decode(frame, this.#proof.again, offset);
+    return again instanceof Promise ? again.then(judge) : judge(again);
   }
 
-  /** Takes a frame apart, behind which there may be other bytes. Throws a Fault when it cannot. */
-  async decode(frame: Buffer, offset: number): Promise<Unframed> {
+  /**
+   * Takes a frame apart, behind which there may be other bytes. The bytes that come out may lie in `into`, which has room
+   * for a cluster. Throws a Fault when it cannot.
+   */
+  decode(frame: Buffer, into: Buffer, offset: number): Soon<Unframed> {
     const length = frame.length < FRAME_BYTES ? 0 : frame.readUInt32LE(0);
     const done = length === 0 ? 0 : frame.readUInt32LE(4);
     if (length > frame.length - FRAME_BYTES || done === 0 || done >= 2 << this.#links.length) {
       throw damaged('frame', offset, 'its head is not one that nvsnap writes');
     }
-    let at = frame.subarray(FRAME_BYTES, FRAME_BYTES + length);
-    for (const [k, link] of [...this.#links.entries()].reverse()) {
+    return this.#decodeFrom(
+      this.#links.length - 1,
+      frame.subarray(FRAME_BYTES, FRAME_BYTES + length),
+      done,
+      into,
+      offset,
+    );
+  }
+
+  /** Goes on from link `last` downwards: `at` is what those behind have made. */
+  #decodeFrom(
+    last: number,
+    at: Buffer,
+    done: number,
+    into: Buffer,
+    offset: number,
+  ): Soon<Unframed> {
+    const packed = (done & CODEC) !== 0;
+    for (let k = last; k >= 0; k -= 1) {
       if ((done & (2 << k)) === 0) continue;
+      const link = this.#links[k] as Link;
       const [first, second] = this.#places;
-      const place =
-        at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
-      try {
-        at = place.subarray(0, await link.call('decode', at, place));
-      } catch (error) {
-        throw damaged(link.use.name, offset, reasonOf(error));
+      // What the first one had was a cluster, or the codec's.
+      const ends = !packed && (done & ((2 << k) - 1)) === 0;
+      const place = ends ? into : liesIn(at, first) ? second : first;
+      const made = link.call('decode', at, place, (error) =>
+        damaged(link.use.name, offset, reasonOf(error)),
+      );
+      if (typeof made !== 'number') {
+        return made.then((length) =>
+          this.#decodeFrom(k - 1, place.subarray(0, length), done, into, offset),
+        );
       }
+      at = place.subarray(0, made);
     }
-    return { bytes: at, packed: (done & CODEC) !== 0 };
+    return { bytes: at, packed };
   }
 
   /** What each link did. */
   async flush(): Promise<LinkPart[]> {
     const parts: LinkPart[] = [];
-    for (const link of this.#links) parts.push(await guard(link, 0, () => link.flush()));
+    for (const link of this.#links) parts.push(await guard(link, () => link.flush()));
     return parts;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links) await guard(link, 0, () => link.close());
+    for (const link of this.#links) await guard(link, () => link.close());
   }
 }
 
 const damaged = (codec: string, offset: number, reason: string): Fault =>
   fault('payload-damaged', { offset, codec, reason });
 
-/** Says whose fault it is. */
-const guard = async <T>({ use }: Link, offset: number, work: () => Promise<T>): Promise<T> => {
+const failed = ({ use }: Link, offset: number, error: unknown): Fault =>
+  fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
+
+/** Says whose fault it is, at the end. */
+const guard = async <T>(link: Link, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
-    throw fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
+    throw failed(link, 0, error);
   }
 };
