@@ -8,16 +8,10 @@ import { allocatePages } from '../disk/index.js';
 import { Batch, type Desk, type Stage, type StageThread, stage } from '../pipeline/index.js';
 import { CALLS_PER_SAMPLE, type Call, Count, SAMPLES, THROWN, type WatchOptions } from './watch.js';
 
-/** Collects garbage; what was lent to the call before may be on its way out still. */
-const collector = (): (() => Promise<void>) => {
+/** What collects garbage. */
+const collector = (): (() => void) => {
   setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
-  return async () => {
-    for (let turn = 0; turn < 3; turn += 1) {
-      await setImmediate();
-      gc();
-    }
-  };
+  return runInNewContext('gc') as () => void;
 };
 
 /** The memory of all that was lent, held so that it can go. */
@@ -68,28 +62,29 @@ const open = async (options: WatchOptions, desk: Desk): Promise<StageThread> => 
       throw new Error(`${THROWN}: ${call}`);
   };
 
-  const measure = async (): Promise<void> => {
+  const measure = (): void => {
     calls += 1;
     const k = calls / CALLS_PER_SAMPLE - 1;
     if (!samples || !Number.isInteger(k) || k >= SAMPLES) return;
-    await collect?.();
+    collect?.();
     const { heapUsed, external, rss } = process.memoryUsage();
     samples.set([heapUsed + external, rss], 2 * k);
   };
 
-  const enter = <T>(call: Call, work: () => T | Promise<T>): Promise<T> => {
+  const begin = (call: Call): void => {
     if (busy) Atomics.add(counts, Count.overlaps, 1);
     if (over) Atomics.add(counts, Count.late, 1);
+    count(call);
+  };
+
+  const enter = async <T>(call: Call, work: () => T | Promise<T>): Promise<T> => {
+    begin(call);
     busy = true;
-    const run = async (): Promise<T> => {
-      try {
-        count(call);
-        return await work();
-      } finally {
-        busy = false;
-      }
-    };
-    return run();
+    try {
+      return await work();
+    } finally {
+      busy = false;
+    }
   };
 
   count('open');
@@ -102,38 +97,37 @@ const open = async (options: WatchOptions, desk: Desk): Promise<StageThread> => 
       await thread.batch?.(lent);
       lent.whole.copy(given.whole);
     } else await thread.batch?.(given);
-    await measure();
+    measure();
   };
 
   const code =
     (call: 'encode' | 'decode') =>
-    async (bytes: Buffer, into: Buffer): Promise<number> => {
+    (bytes: Buffer, into: Buffer): number => {
       const run = thread[call]?.bind(thread);
       if (!run) throw new Error(`it has no ${call}`);
+      begin(call);
       if (!loans) {
-        const made = await run(bytes, into);
-        await measure();
+        const made = run(bytes, into);
+        measure();
         return made;
       }
       const target = loans.bytes(into);
-      const made = await run(loans.bytes(bytes), target);
+      const made = run(loans.bytes(bytes), target);
       target.copy(into);
       return made;
     };
 
   return {
     ...(thread.batch ? { batch: (given) => enter('batch', () => batch(given)) } : {}),
-    ...(thread.encode
-      ? { encode: (bytes, into) => enter('encode', () => code('encode')(bytes, into)) }
-      : {}),
-    ...(thread.decode
-      ? { decode: (bytes, into) => enter('decode', () => code('decode')(bytes, into)) }
-      : {}),
+    ...(thread.encode ? { encode: code('encode') } : {}),
+    ...(thread.decode ? { decode: code('decode') } : {}),
     flush: () =>
       enter('flush', async () => {
         over = true;
         const part = await thread.flush?.();
-        await collect?.();
+        // What was lent to the last call may be on its way out still.
+        await setImmediate();
+        collect?.();
         if (loans) Atomics.add(counts, Count.kept, loans.kept);
         return part;
       }),

@@ -6,7 +6,7 @@ const WAYS = [
   'well',
   'throws in open',
   'throws in encode',
-  'rejects in encode',
+  'returns a promise',
   'exits in encode',
   'returns NaN',
   'returns less than nothing',
@@ -52,8 +52,8 @@ const open = (way: Way): StageThread => {
       switch (way) {
         case 'throws in encode':
           return broke();
-        case 'rejects in encode':
-          return Promise.reject(new Error('it broke'));
+        case 'returns a promise':
+          return Promise.resolve(length) as unknown as number;
         case 'exits in encode':
           return process.exit(0);
         case 'returns NaN':
@@ -94,7 +94,7 @@ const open = (way: Way): StageThread => {
     },
     decode(bytes, into) {
       if (way === 'cannot decode') broke();
-      if (way === 'hangs in decode') return new Promise<number>(() => {});
+      while (way === 'hangs in decode');
       const length = turn(bytes, into);
       if (way === 'decodes to another') into[3] = ~(into[3] as number);
       if (way === 'decodes anything to zeros') into.fill(0);
