@@ -19,6 +19,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { stage } from 'nvsnap/stage';
 
 const CIPHER = 'aes-256-gcm';
@@ -28,10 +29,10 @@ const TAG_BYTES = 16;
 const CHECK_BYTES = 8;
 
 /** @param {Readonly<Record<string, unknown>>} words */
-const readSecret = ({ key, command }) => {
+const readSecret = ({ key, command }, folder) => {
   const text = command
-    ? execFileSync('/bin/sh', ['-c', String(command)], { encoding: 'utf8' })
-    : readFileSync(String(key), 'utf8');
+    ? execFileSync('/bin/sh', ['-c', String(command)], { cwd: folder, encoding: 'utf8' })
+    : readFileSync(resolve(folder, String(key)), 'utf8');
   const secret = Buffer.from(text.trim(), 'hex');
   if (secret.length === KEY_BYTES) return secret;
   throw new Error('its key is not 64 hexadecimal digits');
@@ -50,11 +51,11 @@ export default stage({
     command: 'instead: a command that prints it',
   },
 
-  parse(words, { store, kept }) {
+  parse(words, { store, kept, folder }) {
     const unknown = Object.keys(words).find((word) => word !== 'key' && word !== 'command');
     if (unknown) throw new Error(`it has no option "${unknown}"`);
     if (!words.key === !words.command) throw new Error('it needs key=FILE or command=COMMAND');
-    const secret = readSecret(words);
+    const secret = readSecret(words, folder);
     const check = Buffer.from(derive(secret, store, 'check', CHECK_BYTES)).toString('hex');
     if (kept && !timingSafeEqual(Buffer.from(kept.check), Buffer.from(check))) {
       throw new Error('this is not the key that the store was written with');

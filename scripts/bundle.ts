@@ -5,8 +5,10 @@
 //     dist/run/index.js      the library
 //     dist/run/bulk.js       bulk runs, for the library
 //     dist/run/stage.js      the door for stages
+//     dist/run/source.js     the contract of dirty sources
 //     dist/run/examine.js    the examiner of dirty sources
 //     dist/run/worker.js     what pools start, and one file per stage beside it
+//     dist/run/resolve.js    what Node's loader is told for modules of users
 //
 // All of them lie side by side, as a module and what it finds by URL lie side by side in the sources.
 
@@ -38,8 +40,10 @@ const { metafile } = await build({
     index: 'snapshot/index.ts',
     bulk: 'bulk/index.ts',
     stage: 'pipeline/index.ts',
+    source: 'dirty/source.ts',
     examine: 'dirty/examine.ts',
     worker: 'pipeline/worker.ts',
+    resolve: 'stages/plug/resolve.ts',
     ...Object.fromEntries(stages.map((name) => [name, `stages/${name}.ts`])),
   },
   outdir: 'dist/run',

@@ -15,6 +15,7 @@ import {
   stage,
 } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
+import { importModule } from './plug/import.js';
 import { Loan } from './plug/lent.js';
 
 export interface HostOptions {
@@ -87,7 +88,7 @@ class LentBatch {
 
 const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   const { name, module, takes, makes, changes, strict } = options;
-  const { default: definition } = (await import(module)) as { default: Stage };
+  const { default: definition } = (await importModule(module)) as { default: Stage };
   const thread = await definition.open(options.options, desk);
   const fingerprint = openFingerprint(options.digests, desk.clusterSize);
   const taken = new Set<number>(takes.map((kind) => Kind[kind]));

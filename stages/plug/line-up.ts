@@ -17,6 +17,7 @@ import type { HostOptions } from '../host.js';
 import { moduleOf } from '../module.js';
 import { growthOf, type LinkPart, type LinksOptions, type LinkUse, MOST_LINKS } from './links.js';
 import type { LoadedStage } from './load.js';
+import { folderOf } from './request.js';
 
 /** A reversible stage as a store names it. */
 export interface ChainLink {
@@ -31,7 +32,7 @@ export interface ChainLink {
 }
 
 /** What the stages are lined up for. */
-export interface LineSetting extends Omit<Setting, 'kept'> {
+export interface LineSetting extends Omit<Setting, 'kept' | 'folder'> {
   /** Path of the store, for faults. */
   readonly path: string;
   /** The store's reversible stages; undefined for a new one. */
@@ -158,10 +159,12 @@ const checkChain = ({ path, chain }: LineSetting, links: readonly LoadedStage[])
   if (more) throw fault('stage-foreign', { path, stage: more.name });
 };
 
-const parse = async (stage: LoadedStage, setting: Setting): Promise<unknown> => {
+const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Promise<unknown> => {
   const { request, definition, name } = stage;
   try {
-    if (definition.parse) return await definition.parse(request.options, setting);
+    if (definition.parse) {
+      return await definition.parse(request.options, { ...setting, folder: folderOf(request) });
+    }
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw fault(

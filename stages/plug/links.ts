@@ -6,6 +6,7 @@
 
 import { type Fault, fault, reasonOf } from '../../disk/index.js';
 import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
+import { importModule } from './import.js';
 import { Loan } from './lent.js';
 
 /** One reversible stage of a store; plain data. */
@@ -146,7 +147,7 @@ export class Links {
     const most = desk.clusterSize + growthOf(links);
     const opened = await Promise.all(
       links.map(async (use) => {
-        const module = (await import(use.module)) as { default: Stage };
+        const module = (await importModule(use.module)) as { default: Stage };
         return new Link(use, await module.default.open(use.options, desk), most, strict);
       }),
     );

@@ -1,10 +1,10 @@
 // Loads a user's stage on the main thread, and looks at what it declares before anything else happens.
 
 import { basename } from 'node:path';
-import { fault, reasonOf } from '../../disk/index.js';
 import type { Gap, KindName, Stage } from '../../pipeline/index.js';
-import { findStage } from './find.js';
-import { gapOf, type StageRequest } from './request.js';
+import { findModule, isPath, STAGE_PREFIX } from './find.js';
+import { importDefault, refuseModule } from './import.js';
+import { folderOf, gapOf, type StageRequest } from './request.js';
 
 /** A stage that was asked for and found. */
 export interface LoadedStage {
@@ -52,42 +52,14 @@ const problemOf = (definition: Stage): string | undefined => {
   return undefined;
 };
 
-const refuse = (module: string, problem: string, advice: string, cause?: unknown): never => {
-  throw fault(
-    'usage',
-    { problem: `The stage ${module} cannot be used: ${problem}.`, advice },
-    cause,
-  );
-};
+const refuse = (module: string, problem: string, advice: string): never =>
+  refuseModule('stage', module, problem, advice);
 
 const importStage = async (module: string, url: string): Promise<Stage> => {
-  let loaded: { default?: Partial<Stage> };
-  try {
-    loaded = (await import(url)) as { default?: Partial<Stage> };
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION') {
-      const problem = `Node ${process.versions.node} does not run this kind of file`;
-      return refuse(
-        module,
-        problem,
-        'Compile it to JavaScript, or use Node 22.18 or later for TypeScript.',
-        error,
-      );
-    }
-    return refuse(module, reasonOf(error), 'Mend the module; --debug shows where.', error);
-  }
-  const { default: definition } = loaded;
-  if (typeof definition !== 'object' || definition === null) {
-    return refuse(
-      module,
-      'its module has no default export',
-      'Export default stage({ name, open }).',
-    );
-  }
-  const problem = problemOf(definition as Stage);
+  const definition = (await importDefault('stage', module, url)) as Stage;
+  const problem = problemOf(definition);
   if (problem) return refuse(module, problem, 'Mend the module; docs/stages.md has the contract.');
-  return definition as Stage;
+  return definition;
 };
 
 /** Where a stage is to stand. */
@@ -100,15 +72,12 @@ const placeOf = ({ module, at }: StageRequest, { name, at: allowed, reversible }
   return refuse(module, `${name} cannot stand ${at}`, `It may stand ${places.join(', ')}.`);
 };
 
-/** Finds and loads what was asked for, in that order; a relative path counts from `folder`. */
-export const loadStages = async (
-  requests: readonly StageRequest[],
-  folder = process.cwd(),
-): Promise<LoadedStage[]> => {
+/** Finds and loads what was asked for, in that order. */
+export const loadStages = async (requests: readonly StageRequest[]): Promise<LoadedStage[]> => {
   const loaded: LoadedStage[] = [];
   for (const request of requests) {
     const { module } = request;
-    const url = findStage(module, folder);
+    const url = findModule(module, folderOf(request), STAGE_PREFIX);
     if (url === undefined) {
       return refuse(
         module,
@@ -123,7 +92,7 @@ export const loadStages = async (
       definition,
       name: count === 0 ? definition.name : `${definition.name}-${count + 1}`,
       url,
-      module: /^(file:|[./])/.test(module) ? basename(module) : module,
+      module: isPath(module) ? basename(module) : module,
       at: placeOf(request, definition),
     });
   }

@@ -13,6 +13,8 @@ export interface StageRequest {
   readonly at?: Gap | undefined;
   /** Left out: as many as the stage allows and the machine has processors. */
   readonly threads?: number | undefined;
+  /** Absolute path of the folder that relative paths count from; left out: the working directory. */
+  readonly folder?: string | undefined;
 }
 
 /** Two names of one gap: after a stage is before the next. */
@@ -28,12 +30,15 @@ const GAPS: Readonly<Record<string, Gap>> = {
   'after:write': 'after:write',
 };
 
-/** Asks for a stage. A relative path counts from the working directory. */
+/** Asks for a stage. */
 export const use = (
   module: string | URL,
   options: Readonly<Record<string, unknown>> = {},
-  where: Pick<StageRequest, 'at' | 'threads'> = {},
+  where: Pick<StageRequest, 'at' | 'threads' | 'folder'> = {},
 ): StageRequest => ({ module: String(module), options, ...where });
+
+/** The folder that a request's relative paths count from. */
+export const folderOf = ({ folder }: StageRequest): string => folder ?? process.cwd();
 
 const refuse = (spec: string, problem: string): never => {
   throw fault('usage', {
