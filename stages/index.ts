@@ -17,6 +17,8 @@ import { hasData } from './write.js';
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
 export type { DigestOptions } from './fingerprint.js';
+export { findModule, isPath, SOURCE_PREFIX } from './plug/find.js';
+export { importDefault, refuseModule } from './plug/import.js';
 export {
   type ChainLink,
   type LineSetting,
@@ -25,8 +27,8 @@ export {
   type StageSummary,
 } from './plug/line-up.js';
 export type { LinksOptions } from './plug/links.js';
-export { type LoadedStage, loadStages } from './plug/load.js';
-export { requestOf, type StageRequest, use } from './plug/request.js';
+export { findStage, type LoadedStage, loadStages } from './plug/load.js';
+export { optionsIn, requestOf, type StageRequest, use } from './plug/request.js';
 
 /** The threads of a stage. */
 export interface Crew {

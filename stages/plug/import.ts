@@ -84,7 +84,11 @@ export const importDefault = async (plug: Plug, module: string, url: string): Pr
         error,
       );
     }
-    return refuse(reasonOf(error).replace(/\.$/, ''), 'Mend the module; --debug shows where.', error);
+    return refuse(
+      reasonOf(error).replace(/\.$/, ''),
+      'Mend the module; --debug shows where.',
+      error,
+    );
   }
   const { default: definition } = loaded;
   if (typeof definition === 'object' && definition !== null) return definition;

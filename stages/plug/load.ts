@@ -72,19 +72,25 @@ const placeOf = ({ module, at }: StageRequest, { name, at: allowed, reversible }
   return refuse(module, `${name} cannot stand ${at}`, `It may stand ${places.join(', ')}.`);
 };
 
+/** The URL of the module that is asked for; throws a Fault when there is none. */
+export const findStage = (request: StageRequest): string => {
+  const { module } = request;
+  return (
+    findModule(module, folderOf(request), STAGE_PREFIX) ??
+    refuse(
+      module,
+      'there is no such module',
+      'Give its path as ./FILE, or install its package; "nvsnap stages" lists those found.',
+    )
+  );
+};
+
 /** Finds and loads what was asked for, in that order. */
 export const loadStages = async (requests: readonly StageRequest[]): Promise<LoadedStage[]> => {
   const loaded: LoadedStage[] = [];
   for (const request of requests) {
     const { module } = request;
-    const url = findModule(module, folderOf(request), STAGE_PREFIX);
-    if (url === undefined) {
-      return refuse(
-        module,
-        'there is no such module',
-        'Give its path as ./FILE, or install its package; "nvsnap stages" lists those found.',
-      );
-    }
+    const url = findStage(request);
     const definition = await importStage(module, url);
     const count = loaded.filter((other) => other.definition.name === definition.name).length;
     loaded.push({

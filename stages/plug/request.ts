@@ -51,6 +51,17 @@ const refuse = (spec: string, problem: string): never => {
 /** The gap of that name, if it is one. */
 export const gapOf = (name: string): Gap | undefined => GAPS[name];
 
+/** Options as people write them, "KEY=VALUE" each; else what is wrong, as the end of a sentence. */
+export const optionsIn = (pairs: readonly string[]): Readonly<Record<string, string>> | string => {
+  const options: Record<string, string> = {};
+  for (const pair of pairs) {
+    const equals = pair.indexOf('=');
+    if (equals < 1) return `has the option ${JSON.stringify(pair)} without a value`;
+    options[pair.slice(0, equals)] = pair.slice(equals + 1);
+  }
+  return options;
+};
+
 /** Reads what a person wrote. */
 export const parseRequest = (spec: string): StageRequest => {
   const [head = '', ...pairs] = spec.split(',');
@@ -59,12 +70,8 @@ export const parseRequest = (spec: string): StageRequest => {
   if (module === '') return refuse(spec, 'names no module');
   const at = place?.[1] === undefined ? undefined : gapOf(place[1]);
   if (place && !at) return refuse(spec, `cannot stand ${place[1]}`);
-  const options: Record<string, string> = {};
-  for (const pair of pairs) {
-    const equals = pair.indexOf('=');
-    if (equals < 1) return refuse(spec, `has the option ${JSON.stringify(pair)} without a value`);
-    options[pair.slice(0, equals)] = pair.slice(equals + 1);
-  }
+  const options = optionsIn(pairs);
+  if (typeof options === 'string') return refuse(spec, options);
   return { module, options, at };
 };
 
