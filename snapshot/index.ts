@@ -26,8 +26,10 @@ export type {
   FindingKind,
 } from '../qcow2/index.js';
 export {
+  type BuiltInStage,
   findStage,
   requestOf,
+  type StageDescription,
   type StageRequest,
   type StageSummary,
   use,
@@ -62,6 +64,13 @@ export {
   SOURCE_USAGES,
   type SourceRequest,
 } from './sources.js';
+export {
+  type Packaged,
+  type SourceDescription,
+  type StageList,
+  stageInfo,
+  stages,
+} from './stage-list.js';
 export { take } from './take.js';
 export type { TakeOptions, TakeResult } from './take-options.js';
 export { type Damage, type VerifyOptions, type VerifyResult, verify } from './verify.js';

@@ -17,7 +17,20 @@ import { hasData } from './write.js';
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
 export type { DigestOptions } from './fingerprint.js';
-export { findModule, isPath, SOURCE_PREFIX } from './plug/find.js';
+export {
+  type BuiltInStage,
+  describeBuiltIn,
+  describeModule,
+  describeStage,
+  type StageDescription,
+} from './plug/catalogue.js';
+export {
+  findModule,
+  isPath,
+  packagesNamed,
+  SOURCE_PREFIX,
+  STAGE_PREFIX,
+} from './plug/find.js';
 export { importDefault, refuseModule } from './plug/import.js';
 export {
   type ChainLink,

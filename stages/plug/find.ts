@@ -80,3 +80,27 @@ export const findModule = (module: string, folder: string, prefix: string): stri
   }
   return undefined;
 };
+
+/** A package that is installed. */
+export interface FoundPackage {
+  readonly name: string;
+  readonly version: string | undefined;
+  /** URL of what an import of it gets. */
+  readonly url: string;
+}
+
+/** The packages whose names begin with `prefix`, by name: of two of one name the one that an import gets. */
+export const packagesNamed = (prefix: string, folder: string): FoundPackage[] => {
+  const found = new Map<string, FoundPackage>();
+  for (const modules of packageFolders(folder)) {
+    for (const name of fs.readdirSync(modules)) {
+      if (!name.startsWith(prefix) || found.has(name)) continue;
+      const at = join(modules, name);
+      const entry = packageEntry(at);
+      if (entry === undefined) continue;
+      const { version } = packageFile(join(at, 'package.json'));
+      found.set(name, { name, version, url: pathToFileURL(entry).href });
+    }
+  }
+  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+};

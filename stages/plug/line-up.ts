@@ -16,7 +16,7 @@ import type { DigestOptions } from '../fingerprint.js';
 import type { HostOptions } from '../host.js';
 import { moduleOf } from '../module.js';
 import { growthOf, type LinkPart, type LinksOptions, type LinkUse, MOST_LINKS } from './links.js';
-import type { LoadedStage } from './load.js';
+import { DEFAULT_PATIENCE, kindsTaken, type LoadedStage } from './load.js';
 import { folderOf } from './request.js';
 
 /** A reversible stage as a store names it. */
@@ -77,8 +77,7 @@ export interface LineUp {
 
 const misfit = (problem: string, advice: string): Fault => fault('usage', { problem, advice });
 
-const takesOf = ({ definition: { takes, reversible } }: LoadedStage): readonly KindName[] =>
-  takes ?? (reversible ? ['plain', 'packed'] : ['plain']);
+const takesOf = ({ definition }: LoadedStage): readonly KindName[] => kindsTaken(definition);
 
 /** The kinds that come by at a place. */
 const kindsAt = (gap: Gap, packed: boolean): readonly KindName[] => {
@@ -159,12 +158,10 @@ const checkChain = ({ path, chain }: LineSetting, links: readonly LoadedStage[])
   if (more) throw fault('stage-foreign', { path, stage: more.name });
 };
 
-const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Promise<unknown> => {
-  const { request, definition, name } = stage;
+/** Asks a stage on the main thread; what it throws becomes a Fault. */
+const asking = async <T>({ request, name }: LoadedStage, ask: () => T | Promise<T>): Promise<T> => {
   try {
-    if (definition.parse) {
-      return await definition.parse(request.options, { ...setting, folder: folderOf(request) });
-    }
+    return await ask();
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw fault(
@@ -176,6 +173,13 @@ const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Prom
       error,
     );
   }
+};
+
+const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Promise<unknown> => {
+  const { request, definition, name } = stage;
+  const folder = folderOf(request);
+  if (definition.parse)
+    return asking(stage, () => definition.parse?.(request.options, { ...setting, folder }));
   const [option] = Object.keys(request.options);
   if (option === undefined) return {};
   throw misfit(
@@ -186,11 +190,12 @@ const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Prom
 
 const DIGEST_KEY_BYTES = 32;
 
-const digestKeyOf = (
-  { name, definition }: LoadedStage,
+const digestKeyOf = async (
+  stage: LoadedStage,
   options: unknown,
-): Uint8Array | undefined => {
-  const key = definition.reversible?.digestKey?.(options);
+): Promise<Uint8Array | undefined> => {
+  const { name, definition } = stage;
+  const key = await asking(stage, () => definition.reversible?.digestKey?.(options));
   if (key === undefined || (key instanceof Uint8Array && key.length === DIGEST_KEY_BYTES))
     return key;
   throw misfit(
@@ -199,14 +204,19 @@ const digestKeyOf = (
   );
 };
 
+/** What the store keeps of the options, as it will be read again. */
+const keptOf = (stage: LoadedStage, options: unknown): Promise<unknown> =>
+  asking(stage, () => {
+    const kept = stage.definition.reversible?.keeps?.(options) ?? null;
+    return JSON.parse(JSON.stringify(kept) ?? 'null') as unknown;
+  });
+
 /** Only a batch with something to take goes through a stage. */
 const wantsOf = (takes: readonly KindName[]) => {
   const kinds = takes.map((kind) => Kind[kind]);
   return (batch: Batch): boolean => kinds.some((kind) => batch.has(kind));
 };
 
-/** Seconds that a stage may be at a batch. */
-const DEFAULT_PATIENCE = 60;
 const patienceOf = ({ definition: { patience = DEFAULT_PATIENCE } }: LoadedStage): number =>
   patience;
 
@@ -305,13 +315,13 @@ export const lineUp = async (
     const { definition, name, url, module } = stage;
     const options = await parse(stage, { store, clusterSize, kept: chain?.[k]?.kept });
     const takes = takesOf(stage);
-    const key = digestKeyOf(stage, options);
+    const key = await digestKeyOf(stage, options);
     digestKey ??= key;
     made.push({
       name: definition.name,
       version: definition.version ?? '1',
       module,
-      kept: definition.reversible?.keeps?.(options) ?? null,
+      kept: await keptOf(stage, options),
       keyed: key !== undefined && digestKey === key,
     });
     links.push({

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import type { Gap, KindName, Stage } from '../../pipeline/index.js';
 import { findModule, isPath, STAGE_PREFIX } from './find.js';
 import { importDefault, refuseModule } from './import.js';
-import { folderOf, gapOf, type StageRequest } from './request.js';
+import { folderOf, GAP_NAMES, gapOf, type StageRequest } from './request.js';
 
 /** A stage that was asked for and found. */
 export interface LoadedStage {
@@ -25,23 +25,38 @@ const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 /** So many more bytes of a cluster nobody needs. */
 const MOST_GROWTH = 1024;
 
+/** Seconds that a stage may be at a batch. */
+export const DEFAULT_PATIENCE = 60;
+
+/** The kinds of cluster that a stage deals with. */
+export const kindsTaken = ({ takes, reversible }: Stage): readonly KindName[] =>
+  takes ?? (reversible ? ['plain', 'packed'] : ['plain']);
+
+const isText = (value: unknown): boolean => value === undefined || typeof value === 'string';
+
+/** True for a list with something in it of which all is as it should be, and for none. */
+const isListOf = <T>(value: readonly T[] | undefined, suits: (entry: T) => boolean): boolean =>
+  value === undefined || (Array.isArray(value) && value.length > 0 && value.every(suits));
+
 /** What is wrong with a declaration, as the end of a sentence; undefined when nothing is. */
 const problemOf = (definition: Stage): string | undefined => {
-  const { name, version, open, at, takes, makes, changes, reversible, threads, patience } =
-    definition;
+  const { name, version, summary, usage, open, at, takes, makes, changes, reversible } = definition;
+  const { threads, patience } = definition;
   const isCount = (n: number | undefined): boolean =>
     n === undefined || (Number.isInteger(n) && n > 0);
   const isWhole = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= MOST_GROWTH;
   if (typeof name !== 'string' || !NAME.test(name))
     return 'its name is not of 1 to 32 lower-case letters, digits and hyphens';
   if (typeof open !== 'function') return 'it has no open';
-  if (version !== undefined && !/^[\w.+-]{1,16}$/.test(version))
-    return 'its version is not of 1 to 16 letters, digits, dots and hyphens';
-  if (at?.some((gap) => gapOf(gap) === undefined) || at?.length === 0)
-    return 'it wants to stand where no stage can';
-  if (takes?.some((kind) => !KINDS.includes(kind)) || takes?.length === 0)
-    return `it takes a kind of cluster that there is not (there are ${KINDS.join(', ')})`;
-  if (makes?.some((kind) => kind !== 'zero' && kind !== 'same'))
+  if (!isText(version) || (version !== undefined && !/^[\w.+-]{1,16}$/.test(version)))
+    return 'its version is not a text of 1 to 16 letters, digits, dots and hyphens';
+  if (!isText(summary) || !Object.values(usage ?? {}).every(isText))
+    return 'its summary and usage are not text';
+  if (!isListOf(at, (gap) => gapOf(gap) !== undefined))
+    return `it wants to stand where no stage can (a list of ${GAP_NAMES.join(', ')})`;
+  if (!isListOf(takes, (kind) => KINDS.includes(kind)))
+    return `it takes a kind of cluster that there is not (a list of ${KINDS.join(', ')})`;
+  if (makes?.length !== 0 && !isListOf(makes, (kind) => kind === 'zero' || kind === 'same'))
     return 'it may make only zero and same';
   if (!isCount(threads)) return 'its threads are not a whole number above 0';
   if (patience !== undefined && !(patience > 0)) return 'its patience is not above 0';
@@ -55,18 +70,22 @@ const problemOf = (definition: Stage): string | undefined => {
 const refuse = (module: string, problem: string, advice: string): never =>
   refuseModule('stage', module, problem, advice);
 
-const importStage = async (module: string, url: string): Promise<Stage> => {
+/** Loads the stage at `url`, and looks at what it declares. */
+export const importStage = async (module: string, url: string): Promise<Stage> => {
   const definition = (await importDefault('stage', module, url)) as Stage;
   const problem = problemOf(definition);
   if (problem) return refuse(module, problem, 'Mend the module; docs/stages.md has the contract.');
   return definition;
 };
 
+/** Where a stage may stand, its usual place first. */
+export const placesOf = ({ at, reversible }: Stage): readonly Gap[] =>
+  (reversible ? ['before:write'] : (at ?? ['before:compress'])).map((place) => gapOf(place) as Gap);
+
 /** Where a stage is to stand. */
-const placeOf = ({ module, at }: StageRequest, { name, at: allowed, reversible }: Stage): Gap => {
-  const places = (reversible ? ['before:write'] : (allowed ?? ['before:compress'])).map(
-    (place) => gapOf(place) as Gap,
-  );
+const placeOf = ({ module, at }: StageRequest, definition: Stage): Gap => {
+  const { name } = definition;
+  const places = placesOf(definition);
   const place = at === undefined ? places[0] : gapOf(at);
   if (place !== undefined && places.includes(place)) return place;
   return refuse(module, `${name} cannot stand ${at}`, `It may stand ${places.join(', ')}.`);

@@ -30,6 +30,9 @@ const GAPS: Readonly<Record<string, Gap>> = {
   'after:write': 'after:write',
 };
 
+/** The gaps, in the order in which they come. */
+export const GAP_NAMES: readonly Gap[] = [...new Set(Object.values(GAPS))];
+
 /** Asks for a stage. */
 export const use = (
   module: string | URL,
