@@ -60,14 +60,19 @@ const allWords = (list: StageList): string =>
       : ['', 'No packages nvsnap-stage-… or nvsnap-source-… are installed here.']),
   ].join('\n');
 
+const threadWords = ({ threads, light }: StageDescription): string => {
+  if (light) return 'in the threads of the stage before it';
+  if (threads === null) return 'in any number of threads';
+  return threads === 1 ? 'in one thread' : `in at most ${threads} threads`;
+};
+
 const oneWords = (stage: StageDescription): string =>
   [
     stageHead(stage),
     ...(stage.summary === '' ? [] : [`  ${stage.summary}`]),
     ...optionLines(stage.options, '  '),
     `takes ${stage.takes.join(', ')} clusters${stage.makes.length > 0 ? ` and makes ${stage.makes.join(', ')}` : ''}, ` +
-      `in ${stage.threads === null ? 'any number of threads' : `at most ${stage.threads} threads`}, ` +
-      `within ${stage.patience} seconds a batch`,
+      `${threadWords(stage)}, within ${stage.patience} seconds a batch`,
   ].join('\n');
 
 export default async (

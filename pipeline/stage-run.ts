@@ -119,7 +119,6 @@ export class StageRun {
     return stuck;
   }
 
-  /** Where the first batch is of those that are with the threads. */
   /** True while threads would cost more than they have to do, as far as is known. */
   get #beginsHere(): boolean {
     const { beginsHere, threads } = this.use;

@@ -24,6 +24,7 @@ export {
   describeStage,
   type StageDescription,
 } from './plug/catalogue.js';
+export type { StageSummary } from './plug/figures.js';
 export {
   findModule,
   isPath,
@@ -31,17 +32,13 @@ export {
   SOURCE_PREFIX,
   STAGE_PREFIX,
 } from './plug/find.js';
+export type { ChainLink, LineSetting } from './plug/fit.js';
 export { importDefault, refuseModule } from './plug/import.js';
-export {
-  type ChainLink,
-  type LineSetting,
-  type LineUp,
-  lineUp,
-  type StageSummary,
-} from './plug/line-up.js';
+export { type LineUp, lineUp } from './plug/line-up.js';
 export type { LinksOptions } from './plug/links.js';
 export { findStage, type LoadedStage, loadStages } from './plug/load.js';
 export { optionsIn, requestOf, type StageRequest, use } from './plug/request.js';
+export { grouped, isLight, type PlacedUse } from './plug/uses.js';
 
 /** The threads of a stage. */
 export interface Crew {

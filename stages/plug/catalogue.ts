@@ -27,6 +27,8 @@ export interface StageDescription {
   readonly options: Readonly<Record<string, string>>;
   /** Most threads; null for any number. */
   readonly threads: number | null;
+  /** True when it may share the threads of the stage before it. */
+  readonly light: boolean;
   /** Seconds after which a batch counts as stuck. */
   readonly patience: number;
 }
@@ -52,6 +54,7 @@ const describe = (stage: Stage): StageDescription => ({
   makes: stage.makes ?? [],
   options: stage.usage ?? {},
   threads: stage.threads ?? null,
+  light: stage.light ?? false,
   patience: stage.patience ?? DEFAULT_PATIENCE,
 });
 
