@@ -4,9 +4,9 @@
 import fs from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { errnoOf, Fault, fault, MiB, reasonOf } from '../disk/index.js';
-import { KEEP_RULES, sourceIn } from '../snapshot/index.js';
+import { findSource, findStage, KEEP_RULES } from '../snapshot/index.js';
 import { judge, type Mistake, mistakesOf, quote } from './mistakes.js';
-import { type Position, readText, type Text } from './places.js';
+import { type Position, readText, type Text, type Way } from './places.js';
 import type { Group, Job, JobOptions, Plan } from './plan.js';
 import { type JobsFile, jobsSchema } from './schema.js';
 
@@ -80,6 +80,28 @@ const senseless = (text: Text, file: JobsFile, jobs: readonly Job[]): Mistake[] 
   return mistakes;
 };
 
+/** What a check throws, as a mistake. */
+const mistakeOf = (position: Position, check: () => unknown): Mistake[] => {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    return [{ position, problem: error.message.replace(/\.$/, ''), advice: error.advice }];
+  }
+};
+
+/** Modules of stages and dirty sources that are not there. */
+const missing = (text: Text, said: Said, folder: string, way: Way): Mistake[] => {
+  const { dirty, stages = [] } = optionsOf(said, folder);
+  return [
+    ...(dirty ? mistakeOf(text.find([...way, 'dirty']), () => findSource(dirty)) : []),
+    ...stages.flatMap((stage, i) =>
+      mistakeOf(text.find([...way, 'stages', i]), () => findStage(stage)),
+    ),
+  ];
+};
+
 /** A policy that keeps nothing: nobody means it. */
 const keepsNothing = (text: Text, { watch }: JobsFile): Mistake[] => {
   const keep = watch?.keep;
@@ -89,27 +111,34 @@ const keepsNothing = (text: Text, { watch }: JobsFile): Mistake[] => {
   return [{ position: text.find(['watch', 'keep']), problem, advice }];
 };
 
-const optionsOf = (from: JobOptions): JobOptions => {
+/** What a file may say of a take, as it is written there. */
+type Said = JobsFile['jobs'][number] | JobsFile;
+
+const optionsOf = (from: Said, folder: string): JobOptions => {
   const { parent, compression, clusterSize, digest, level, otherImage, dirty, audit, dedup } = from;
-  return { parent, compression, clusterSize, digest, level, otherImage, dirty, audit, dedup };
+  return {
+    ...{ parent, compression, clusterSize, digest, level, otherImage, audit, dedup },
+    dirty: dirty === undefined ? undefined : { spec: dirty, folder },
+    stages: from.stages?.map((stage) => ({ ...stage, folder })),
+  };
 };
 
 /** `own` where it says something, else `usual`. */
-const withDefaults = (own: JobOptions, usual: JobOptions, folder: string): JobOptions => {
-  const said = Object.entries(optionsOf(own)).filter(([, value]) => value !== undefined);
-  const options: JobOptions = { ...optionsOf(usual), ...Object.fromEntries(said) };
-  return { ...options, dirty: options.dirty && sourceIn(folder, options.dirty) };
+const withDefaults = (own: JobOptions, usual: JobOptions): JobOptions => {
+  const said = Object.entries(own).filter(([, value]) => value !== undefined);
+  return { ...usual, ...Object.fromEntries(said) };
 };
 
 const jobsOf = (file: JobsFile, folder: string): Job[] => {
   const names = namesFor(file);
+  const usual = optionsOf(file, folder);
   return file.jobs.map((job, i) => ({
     name: names[i] ?? job.image,
     image: resolve(folder, job.image),
     store: resolve(folder, job.store),
     tag: job.tag,
     group: job.group,
-    options: withDefaults(job, file, folder),
+    options: withDefaults(optionsOf(job, folder), usual),
   }));
 };
 
@@ -155,7 +184,12 @@ export const readJobs = (path: string): Plan => {
   }
   const folder = dirname(resolve(path));
   const jobs = jobsOf(file, folder);
-  judge(path, [...senseless(text, file, jobs), ...keepsNothing(text, file)]);
+  judge(path, [
+    ...senseless(text, file, jobs),
+    ...keepsNothing(text, file),
+    ...missing(text, file, folder, []),
+    ...file.jobs.flatMap((job, i) => missing(text, job, folder, ['jobs', i])),
+  ]);
   return {
     path,
     folder,

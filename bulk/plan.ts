@@ -1,14 +1,15 @@
 // What a jobs file asks for, checked and with its defaults filled in.
 
-import type { KeepPolicy, TakeOptions } from '../snapshot/index.js';
+import type { KeepPolicy, SourceRequest, StageRequest, TakeOptions } from '../snapshot/index.js';
 
 /** What a job may say of its take, or the file of all takes. */
 export type JobOptions = Pick<
   TakeOptions,
   'parent' | 'compression' | 'clusterSize' | 'digest' | 'level' | 'otherImage' | 'audit' | 'dedup'
 > & {
-  /** A dirty source by name, of which the paths are absolute. */
-  readonly dirty?: string | undefined;
+  /** Their relative paths count from the file's folder. */
+  readonly dirty?: SourceRequest | undefined;
+  readonly stages?: readonly StageRequest[] | undefined;
 };
 
 /** One image, and the store that gets a snapshot of it. Both paths are absolute. */

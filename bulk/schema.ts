@@ -4,11 +4,13 @@
 import * as z from 'zod/mini';
 import { Fault, MiB, parseSize } from '../disk/index.js';
 import {
+  checkSource,
   checkTag,
   KEEP_RULES,
   type KeepRule,
-  openSource,
+  requestOf,
   SOURCE_USAGES,
+  type StageRequest,
 } from '../snapshot/index.js';
 
 /** A value that `parse` makes something of; undefined when it is not what is expected. */
@@ -81,27 +83,34 @@ const time = scalar('a time of 1s to 20d, as 30s, 15m, 6h or 1d', (value) => {
   return ms >= 1e3 && ms <= MAX_TIME_MS ? ms : undefined;
 });
 
-const tag = scalar('a tag of 1 to 255 bytes with a character that is no digit', (value) => {
-  if (typeof value !== 'string') return undefined;
-  try {
+/** What `parse` makes of text; undefined when it says that something is wrong with it. */
+const unlessFault =
+  <T>(parse: (value: string) => T) =>
+  (value: unknown): T | undefined => {
+    if (typeof value !== 'string') return undefined;
+    try {
+      return parse(value);
+    } catch (error) {
+      if (error instanceof Fault) return undefined;
+      throw error;
+    }
+  };
+
+const tag = scalar(
+  'a tag of 1 to 255 bytes with a character that is no digit',
+  unlessFault((value) => {
     checkTag(undefined, value);
     return value;
-  } catch (error) {
-    if (error instanceof Fault) return undefined;
-    throw error;
-  }
-});
+  }),
+);
 
-const dirtySource = scalar(`a dirty source: ${SOURCE_USAGES.join('; ')}`, (value) => {
-  try {
-    if (typeof value !== 'string') return undefined;
-    openSource(value);
+const dirtySource = scalar(
+  `a dirty source: ${SOURCE_USAGES.join('; ')}`,
+  unlessFault((value) => {
+    checkSource(value);
     return value;
-  } catch (error) {
-    if (error instanceof Fault) return undefined;
-    throw error;
-  }
-});
+  }),
+);
 
 const percent = scalar('a share in percent, 0 for none', (value) =>
   typeof value === 'number' && value >= 0 && value <= 100 ? value : undefined,
@@ -119,6 +128,29 @@ const MAX_AT_ONCE = 64;
 /** A group opens all of its images and stores at once: two descriptors each. */
 const MAX_JOBS = 4096;
 
+const stageMap = z.strictObject({
+  module: text('a path, or the name of a package'),
+  options: z.optional(z.record(z.string(), z.unknown())),
+  at: z.optional(
+    scalar(
+      'a place, as before:dedup or after:pad',
+      unlessFault((value) => requestOf(`stage@${value}`).at),
+    ),
+  ),
+  threads: z.optional(whole(1, MAX_THREADS)),
+});
+
+const stage = z.union(
+  [
+    scalar('a stage', unlessFault(requestOf)),
+    z.pipe(
+      stageMap,
+      z.transform(({ options = {}, ...rest }): StageRequest => ({ options, ...rest })),
+    ),
+  ],
+  { error: 'a stage: MODULE[@PLACE][,KEY=VALUE…], or a map with module, options, at and threads' },
+);
+
 /** What a job may say, and the file for all jobs that do not. */
 const takeFields = {
   parent: z.optional(text('latest, none, a tag, #id or uuid')),
@@ -132,6 +164,7 @@ const takeFields = {
   dirty: z.optional(dirtySource),
   audit: z.optional(percent),
   dedup: z.optional(choice('parent', 'store')),
+  stages: z.optional(z.array(stage, { error: 'a list of stages' })),
 };
 
 const job = z.strictObject(
@@ -189,7 +222,9 @@ export type JobsFile = z.infer<typeof jobsSchema>;
 const keysOf = (shape: object): readonly string[] => Object.keys(shape);
 
 /** The keys that may stand at a place of the file, whose path is given. */
-export const keysAt = ([first, second, third]: readonly PropertyKey[]): readonly string[] => {
+export const keysAt = (way: readonly PropertyKey[]): readonly string[] => {
+  const [first, second, third] = way;
+  if (way.at(-2) === 'stages') return keysOf(stageMap.shape);
   if (first === undefined) return keysOf(jobsSchema.shape);
   if (first === 'jobs' && second !== undefined && third === undefined) return keysOf(job.shape);
   if (first === 'groups' && second !== undefined && third === undefined) return keysOf(group.shape);

@@ -1,7 +1,7 @@
 // nvsnap check STORE
 
 import { formatSize } from '../disk/index.js';
-import { type CheckResult, check } from '../snapshot/index.js';
+import { type CheckOptions, type CheckResult, check } from '../snapshot/index.js';
 import type { Screen } from './screen.js';
 import { withSignals } from './stop.js';
 
@@ -22,10 +22,11 @@ const words = (r: CheckResult): string => {
 
 export default async (
   [store = '']: readonly string[],
-  _options: Record<string, unknown>,
+  options: Record<string, unknown>,
   screen: Screen,
 ): Promise<number> => {
-  const result = await withSignals((signal) => check({ store, signal }));
+  const { stages } = options as Pick<CheckOptions, 'stages'>;
+  const result = await withSignals((signal) => check({ store, stages, signal }));
   screen.result(result, () => words(result));
   return result.corruptions + result.leaks === 0 ? 0 : DAMAGE_FOUND;
 };

@@ -1,7 +1,7 @@
 // nvsnap diff STORE FROM [TO]
 
 import { formatSize } from '../disk/index.js';
-import { type DiffResult, diff } from '../snapshot/index.js';
+import { type DiffOptions, type DiffResult, diff } from '../snapshot/index.js';
 import { rangeLines, type Screen } from './screen.js';
 
 const words = (r: DiffResult): string => {
@@ -22,10 +22,11 @@ const words = (r: DiffResult): string => {
 
 export default async (
   [store = '', from = '', to]: readonly string[],
-  _options: Record<string, unknown>,
+  options: Record<string, unknown>,
   screen: Screen,
 ): Promise<number> => {
-  const r = await diff({ store, from, to });
+  const { stages } = options as Pick<DiffOptions, 'stages'>;
+  const r = await diff({ store, from, to, stages });
   screen.result(r, () => words(r));
   return 0;
 };

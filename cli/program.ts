@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
 import { call } from './command.js';
+import { addStages } from './plugs.js';
 import { addReaders } from './readers.js';
 import { Screen } from './screen.js';
 import { addWriters } from './writers.js';
@@ -32,6 +33,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
     .exitOverride();
   addWriters(program);
   addReaders(program);
+  addStages(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
     if (args.length === 0) {

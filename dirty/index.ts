@@ -6,10 +6,19 @@ import { reflinkKind } from './reflink.js';
 import { scanKind } from './scan.js';
 import { softDirtyKind } from './soft-dirty.js';
 import type { DirtySource } from './source.js';
-import { absoluteSpec, openSpec, type SourceKind } from './spec.js';
+import { nameIn, openSpec, type SourceKind } from './spec.js';
 
 export { scanSource } from './scan.js';
-export type { Changes, DirtySource, Epoch, Frozen, Since, TrackedImage } from './source.js';
+export type {
+  Changes,
+  DirtySource,
+  Epoch,
+  Frozen,
+  Since,
+  Source,
+  SourceSetting,
+  TrackedImage,
+} from './source.js';
 
 /** All that can be named on a command line. */
 const SOURCE_KINDS: readonly SourceKind[] = [
@@ -23,9 +32,13 @@ const SOURCE_KINDS: readonly SourceKind[] = [
 /** How each is written: "bitmap:FILE[,page=4096]". */
 export const SOURCE_USAGES: readonly string[] = SOURCE_KINDS.map(({ usage }) => usage);
 
-/** The dirty source that `spec` names, as in "bitmap:/run/vm/dirty"; throws a Fault when there is none. */
-export const openSource = (spec: string): DirtySource => openSpec(spec, SOURCE_KINDS);
+/** True when what `spec` names is one of them. */
+export const isBuiltIn = (spec: string): boolean =>
+  SOURCE_KINDS.some(({ name }) => name === nameIn(spec));
 
-/** The same source, of which a path that is relative counts from `folder`. */
-export const sourceIn = (folder: string, spec: string): string =>
-  absoluteSpec(spec, folder, SOURCE_KINDS);
+/**
+ * The dirty source of ours that `spec` names, as in "bitmap:/run/vm/dirty"; throws a Fault when there is none. A
+ * relative path counts from `folder`, or stays as it is.
+ */
+export const openSource = (spec: string, folder?: string): DirtySource =>
+  openSpec(spec, folder, SOURCE_KINDS);

@@ -1,5 +1,12 @@
-// What a dirty source is: something that knows which parts of an image may have changed since a
+// What a dirty source is ("nvsnap/source"): something that knows which parts of an image may have changed since a
 // parent snapshot. It may name too much, never too little; where it cannot know, it says why, and all is read.
+//
+// A source of a user's own is a module whose default export is `source({ name, open })`. For each take:
+//
+//     open     once, with what stands behind the module's name
+//     begin    draws the line: what has changed up to here is named, what changes from here on is for the next take
+//     commit   the snapshot is durable
+//     dispose  in the end, also when the take failed
 
 import type { Extent } from '../disk/index.js';
 
@@ -68,3 +75,27 @@ export interface DirtySource {
    */
   begin(image: TrackedImage, since: Since | undefined, store?: string): Promise<Epoch>;
 }
+
+/** What a source is opened for. */
+export interface SourceSetting {
+  /** Absolute path of the folder that relative paths count from. */
+  readonly folder: string;
+}
+
+/** A dirty source that people can name: "--dirty ./mine.js,key=value". */
+export interface Source {
+  /** For messages: lower-case letters, digits and hyphens. */
+  readonly name: string;
+  /** One line for "nvsnap stages". */
+  readonly summary?: string;
+  /** What each option means, by its name; others are refused. Default: there are none. */
+  readonly usage?: Readonly<Record<string, string>>;
+  /** Makes a source of what the user wrote; throws an Error that says what is wrong. */
+  open(
+    words: Readonly<Record<string, string>>,
+    setting: SourceSetting,
+  ): DirtySource | Promise<DirtySource>;
+}
+
+/** Declares a source; the default export of its module. */
+export const source = (definition: Source): Source => definition;

@@ -43,15 +43,22 @@ const partsOf = (spec: string): Parts => {
   return { name: head.slice(0, colon), argument: head.slice(colon + 1), pairs };
 };
 
-/** Opens the source that `spec` names; a Fault says what is wrong with it. */
-export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySource => {
-  const { name, argument, pairs } = partsOf(spec);
+/** What stands before the colon and the first comma. */
+export const nameIn = (spec: string): string => partsOf(spec).name;
+
+/** Opens the source that `spec` names, a relative path from `folder`; a Fault says what is wrong with it. */
+export const openSpec = (
+  spec: string,
+  folder: string | undefined,
+  kinds: readonly SourceKind[],
+): DirtySource => {
+  const { name, argument: given, pairs } = partsOf(spec);
   const kind = kinds.find((each) => each.name === name);
   if (!kind) return refuse(spec, 'is not known', kinds);
-  if (argument === '' || (argument === undefined && kind.argument === 'needed')) {
+  if (given === '' || (given === undefined && kind.argument === 'needed')) {
     return refuse(spec, 'lacks what comes after the colon', kinds);
   }
-  if (argument !== undefined && kind.argument === 'none') {
+  if (given !== undefined && kind.argument === 'none') {
     return refuse(spec, 'takes nothing after a colon', kinds);
   }
   const values = new Map<string, string>();
@@ -61,18 +68,7 @@ export const openSpec = (spec: string, kinds: readonly SourceKind[]): DirtySourc
       return refuse(spec, `has no option ${JSON.stringify(key)}`, kinds);
     values.set(key, value.join('='));
   }
+  const isRelative = given !== undefined && kind.namesPath && folder !== undefined;
+  const argument = isRelative ? resolve(folder, given) : given;
   return kind.open({ name, argument, values });
-};
-
-/** The same source, of which a path that is relative counts from `folder`. */
-export const absoluteSpec = (
-  spec: string,
-  folder: string,
-  kinds: readonly SourceKind[],
-): string => {
-  const { name, argument, pairs } = partsOf(spec);
-  if (argument === undefined || !kinds.some((kind) => kind.name === name && kind.namesPath)) {
-    return spec;
-  }
-  return [`${name}:${resolve(folder, argument)}`, ...pairs].join();
 };

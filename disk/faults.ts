@@ -236,7 +236,7 @@ const CATALOGUE = {
   'stage-missing': (d: { path: string; stage: string; version: string; module: string }) =>
     say(
       `The store ${d.path} was written through the stage ${d.stage} (version ${d.version}, of ${d.module}), which was not given.`,
-      `Add --stage ${d.module} with its options.`,
+      `Name its module (${d.module}) and its options with --stage.`,
     ),
   'stage-version': (d: { path: string; stage: string; wrote: string; given: string }) =>
     say(

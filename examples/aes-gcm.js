@@ -24,6 +24,7 @@ import {
   timingSafeEqual,
 } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { stage } from 'nvsnap/stage';
 
 const CIPHER = 'aes-256-gcm';
@@ -37,10 +38,10 @@ const NONCES = 256;
 /** @typedef {{ check: string, key: Uint8Array, digests: Uint8Array }} Options */
 
 /** @param {Readonly<Record<string, unknown>>} words */
-const readSecret = ({ key, command }) => {
+const readSecret = ({ key, command }, folder) => {
   const text = command
-    ? execFileSync('/bin/sh', ['-c', String(command)], { encoding: 'utf8' })
-    : readFileSync(String(key), 'utf8');
+    ? execFileSync('/bin/sh', ['-c', String(command)], { cwd: folder, encoding: 'utf8' })
+    : readFileSync(resolve(folder, String(key)), 'utf8');
   if (/^[0-9a-f]{64}$/i.test(text.trim())) return Buffer.from(text.trim(), 'hex');
   throw new Error('its key is not 64 hexadecimal digits');
 };
@@ -65,11 +66,11 @@ export default stage({
   },
 
   /** @returns {Options} */
-  parse(words, { store, kept }) {
+  parse(words, { store, kept, folder }) {
     const unknown = Object.keys(words).find((word) => word !== 'key' && word !== 'command');
     if (unknown) throw new Error(`it has no option "${unknown}"`);
     if (!words.key === !words.command) throw new Error('it needs key=FILE or command=COMMAND');
-    const secret = readSecret(words);
+    const secret = readSecret(words, folder);
     const check = Buffer.from(derive(secret, store, 'check', CHECK_BYTES)).toString('hex');
     const known = /** @type {{ check: string } | undefined} */ (kept);
     if (known && !timingSafeEqual(Buffer.from(known.check), Buffer.from(check))) {

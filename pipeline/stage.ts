@@ -40,6 +40,8 @@ export interface Setting {
   readonly store: string;
   /** Bytes. */
   readonly clusterSize: number;
+  /** Absolute path of the folder that relative paths count from. */
+  readonly folder: string;
   /** What `keeps` gave when the store was made; undefined for a new store, and for what is not reversible. */
   readonly kept: unknown;
 }

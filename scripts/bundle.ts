@@ -5,9 +5,11 @@
 //     dist/run/index.js      the library
 //     dist/run/bulk.js       bulk runs, for the library
 //     dist/run/stage.js      the door for stages
+//     dist/run/source.js     the contract of dirty sources
 //     dist/run/examine.js    the examiners of stages and dirty sources
 //     dist/run/watched.js    what stages are examined in, in their threads
 //     dist/run/worker.js     what pools start, and one file per stage beside it
+//     dist/run/resolve.js    what Node's loader is told for modules of users
 //
 // All of them lie side by side, as a module and what it finds by URL lie side by side in the sources.
 
@@ -39,9 +41,11 @@ const { metafile } = await build({
     index: 'snapshot/index.ts',
     bulk: 'bulk/index.ts',
     stage: 'pipeline/index.ts',
+    source: 'dirty/source.ts',
     examine: 'examine/index.ts',
     watched: 'examine/watched.ts',
     worker: 'pipeline/worker.ts',
+    resolve: 'stages/plug/resolve.ts',
     ...Object.fromEntries(stages.map((name) => [name, `stages/${name}.ts`])),
   },
   outdir: 'dist/run',

@@ -16,7 +16,7 @@ import { checkLevel, refuseSameFile } from './guards.js';
 import { usableSnapshots } from './names.js';
 import { givePartItsName, partOf } from './part.js';
 import { checkThreadNames, halfOf } from './plan.js';
-import { loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
+import { KEYED_DIGEST, loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { snapshotFeed } from './snapshot-feed.js';
 import {
@@ -83,8 +83,19 @@ export const CONVERT_STAGES = [
 interface Settings {
   readonly clusterSize: number;
   readonly compression: CodecName;
-  readonly digest: DigestAlgorithm;
+  /** Undefined: what suits its stages. */
+  readonly digest: DigestAlgorithm | undefined;
 }
+
+/** True for a store that is written through reversible stages. */
+const isStaged = ({ facts }: Store): boolean => (facts?.chain.length ?? 0) > 0;
+
+/** The digest of the new store: as it was, unless stages come in that may have a key for another. */
+const digestFor = (store: Store, { digest, stages = [] }: ConvertOptions): Settings['digest'] => {
+  const before = store.facts?.digest ?? DEFAULT_DIGEST;
+  const isNewlyKeyed = stages.length > 0 && !isStaged(store) && before !== KEYED_DIGEST;
+  return digest ?? (isNewlyKeyed ? undefined : before);
+};
 
 /** What the new store is to be where nothing else is asked for: as the old one, but for everyone to read. */
 const settingsFor = (store: Store, asked: ConvertOptions): Settings => {
@@ -93,7 +104,7 @@ const settingsFor = (store: Store, asked: ConvertOptions): Settings => {
     clusterSize:
       asked.clusterSize ?? Math.max(2 ** MIN_NEW_CLUSTER_BITS, store.geometry.clusterSize),
     compression: asked.compression ?? (codec === 'lz4' ? 'zstd' : codec),
-    digest: asked.digest ?? store.facts?.digest ?? DEFAULT_DIGEST,
+    digest: digestFor(store, asked),
   };
 };
 
@@ -235,7 +246,8 @@ export const convert = async (options: ConvertOptions): Promise<ConvertResult> =
     throw fault('output-unsuitable', { path: options.output, reason: 'it is not a regular file' });
   }
   return withStore(options.store, async (from) => {
-    await unlock(from, options);
+    // Of a store without stages, those that are given are for the copy.
+    if (isStaged(from)) await unlock(from, options);
     return convertFrom(from, options, began);
   });
 };

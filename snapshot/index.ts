@@ -1,15 +1,13 @@
 // The door of snapshot/, and the library's front door ("nvsnap").
 
-export {
-  type Changes,
-  type DirtySource,
-  type Epoch,
-  type Frozen,
-  openSource,
-  type Since,
-  SOURCE_USAGES,
-  sourceIn,
-  type TrackedImage,
+export type {
+  Changes,
+  DirtySource,
+  Epoch,
+  Frozen,
+  Since,
+  Source,
+  TrackedImage,
 } from '../dirty/index.js';
 export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
@@ -27,7 +25,15 @@ export type {
   FindingCode,
   FindingKind,
 } from '../qcow2/index.js';
-export { type StageRequest, type StageSummary, use } from '../stages/index.js';
+export {
+  type BuiltInStage,
+  findStage,
+  requestOf,
+  type StageDescription,
+  type StageRequest,
+  type StageSummary,
+  use,
+} from '../stages/index.js';
 export type { Audit } from './audit.js';
 export type { AuditOptions, DirtyReport } from './candidates.js';
 export { type CheckOptions, type CheckResult, check } from './check.js';
@@ -51,6 +57,20 @@ export type { Range } from './ranges.js';
 export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export type { RunOptions } from './run-options.js';
+export {
+  checkSource,
+  findSource,
+  loadSource,
+  SOURCE_USAGES,
+  type SourceRequest,
+} from './sources.js';
+export {
+  type Packaged,
+  type SourceDescription,
+  type StageList,
+  stageInfo,
+  stages,
+} from './stage-list.js';
 export { take } from './take.js';
 export type { TakeOptions, TakeResult } from './take-options.js';
 export { type Damage, type VerifyOptions, type VerifyResult, verify } from './verify.js';

@@ -9,6 +9,7 @@ import type { AuditOptions, DirtyReport } from './candidates.js';
 import type { Dedup } from './draft.js';
 import type { StageOptions } from './plugged.js';
 import type { RunOptions } from './run-options.js';
+import type { SourceRequest } from './sources.js';
 
 export interface TakeOptions extends RunOptions, AuditOptions, StageOptions {
   /** Path of the image, or "-" for standard input. */
@@ -29,9 +30,9 @@ export interface TakeOptions extends RunOptions, AuditOptions, StageOptions {
   readonly level?: number | undefined;
   /**
    * What says which parts of the image may have changed since the parent: a source, or one by name as in
-   * "bitmap:/run/vm/dirty". Default: "scan", everything may have.
+   * "bitmap:/run/vm/dirty" or "./mine.js,key=value". Default: "scan", everything may have.
    */
-  readonly dirty?: DirtySource | string | undefined;
+  readonly dirty?: DirtySource | SourceRequest | string | undefined;
   /**
    * Where a dependent snapshot looks for content that is stored already: at the same offset of the parent ("parent",
    * default), or anywhere in the parent and in the image ("store").

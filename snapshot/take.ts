@@ -3,7 +3,7 @@
 //     image ─▶ scan ─▶ dedup ─▶ pad ─▶ compress ─▶ place ─▶ write ─▶ record, then commit
 
 import fs from 'node:fs';
-import { type DirtySource, type Epoch, openSource, scanSource } from '../dirty/index.js';
+import { type DirtySource, type Epoch, scanSource } from '../dirty/index.js';
 import { Fault, ioFault, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { OwnSnapshot } from '../qcow2/index.js';
@@ -20,6 +20,7 @@ import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { overlayImage } from './overlay.js';
 import { batchBytesFor, checkThreadNames } from './plan.js';
 import { digesterOf, loadAsked } from './plugged.js';
+import { loadSource } from './sources.js';
 import {
   asOwn,
   checkAsked,
@@ -42,7 +43,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   checkAsked(options);
   checkDedup(options.dedup);
   checkAudit(options);
-  const source = sourceOf(options);
+  const source = await sourceOf(options);
   const image = openImage(options.image, options.size);
   const pools = options.pools ?? new Pools();
   try {
@@ -70,8 +71,8 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   }
 };
 
-const sourceOf = ({ dirty = scanSource }: TakeOptions): DirtySource =>
-  typeof dirty === 'string' ? openSource(dirty) : dirty;
+const sourceOf = async ({ dirty = scanSource }: TakeOptions): Promise<DirtySource> =>
+  typeof dirty === 'string' || 'spec' in dirty ? loadSource(dirty) : dirty;
 
 /** What there will be to do, as far as it can be seen before the store is open. */
 const expectedWork = (options: TakeOptions, image: Image): TakeWork => {

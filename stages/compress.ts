@@ -69,4 +69,8 @@ const open = async (options: CompressOptions, desk: Desk): Promise<StageThread> 
   return openPlain(codec, desk.clusterSize);
 };
 
-export default stage<CompressOptions>({ name: 'compress', open });
+export default stage<CompressOptions>({
+  name: 'compress',
+  summary: "encodes clusters with the store's codec, and with its reversible stages",
+  open,
+});

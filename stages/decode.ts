@@ -85,4 +85,8 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
   };
 };
 
-export default stage({ name: 'decode', open });
+export default stage({
+  name: 'decode',
+  summary: 'undoes the reversible stages and the codec',
+  open,
+});

@@ -41,4 +41,8 @@ const open = (options: DigestOptions, { clusterSize }: Desk): StageThread => {
   };
 };
 
-export default stage({ name: 'dedup', open });
+export default stage({
+  name: 'dedup',
+  summary: 'drops what the parent has too, and finds what became zero',
+  open,
+});

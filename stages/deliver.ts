@@ -144,4 +144,8 @@ const open = (options: DeliverOptions, desk: Desk): StageThread => {
   return { batch: openUpdate(file, options, desk.clusterSize) };
 };
 
-export default stage<DeliverOptions>({ name: 'deliver', open });
+export default stage<DeliverOptions>({
+  name: 'deliver',
+  summary: 'writes to the output, and keeps its holes',
+  open,
+});

@@ -55,6 +55,7 @@ const completeParts = (batch: Batch): void => {
 
 export default stage<FileSpec>({
   name: 'fetch',
+  summary: 'reads what is stored',
   open: (spec) => {
     const file = attachFile(spec);
     return {

@@ -18,11 +18,26 @@ import { hasData } from './write.js';
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
 export type { DigestOptions } from './fingerprint.js';
+export {
+  type BuiltInStage,
+  describeBuiltIn,
+  describeModule,
+  describeStage,
+  type StageDescription,
+} from './plug/catalogue.js';
 export type { StageSummary } from './plug/figures.js';
+export {
+  findModule,
+  isPath,
+  packagesNamed,
+  SOURCE_PREFIX,
+  STAGE_PREFIX,
+} from './plug/find.js';
 export type { ChainLink, LineSetting } from './plug/fit.js';
+export { importDefault, refuseModule } from './plug/import.js';
 export { type LineUp, lineUp } from './plug/line-up.js';
-export { type LoadedStage, loadStages } from './plug/load.js';
-export { requestOf, type StageRequest, use } from './plug/request.js';
+export { findStage, type LoadedStage, loadStages } from './plug/load.js';
+export { optionsIn, requestOf, type StageRequest, use } from './plug/request.js';
 export { grouped, isLight, type PlacedUse } from './plug/uses.js';
 export type { LinksOptions };
 

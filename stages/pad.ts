@@ -9,6 +9,7 @@ export const needsPadding = (batch: Batch): boolean =>
 
 export default stage({
   name: 'pad',
+  summary: 'fills up the last cluster of an image with zeros',
   open: () => ({
     batch(batch) {
       batch.data.fill(0, batch.length, batch.count * batch.layout.clusterSize);

@@ -126,4 +126,8 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   };
 };
 
-export default stage({ name: 'scan', open });
+export default stage({
+  name: 'scan',
+  summary: 'reads the image, and takes the digest of every cluster',
+  open,
+});

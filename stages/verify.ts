@@ -37,4 +37,8 @@ const open = ({ algorithm, seed, tolerant }: VerifyOptions): StageThread => {
   };
 };
 
-export default stage({ name: 'verify', open });
+export default stage({
+  name: 'verify',
+  summary: 'holds every cluster against its digest',
+  open,
+});

@@ -38,6 +38,7 @@ export const hasData = (batch: Batch): boolean => batch.has(Kind.plain) || batch
 
 export default stage<FileSpec>({
   name: 'write',
+  summary: 'writes what is new to its place in the store',
   open: (spec) => {
     const file = attachFile(spec);
     return {

@@ -3,7 +3,7 @@
 import { type Fault, fault } from '../../disk/index.js';
 import type { Gap, KindName, Setting } from '../../pipeline/index.js';
 import { MOST_LINKS } from './links.js';
-import type { LoadedStage } from './load.js';
+import { kindsTaken, type LoadedStage } from './load.js';
 
 /** A reversible stage as a store names it. */
 export interface ChainLink {
@@ -18,7 +18,7 @@ export interface ChainLink {
 }
 
 /** What the stages are lined up for. */
-export interface LineSetting extends Omit<Setting, 'kept'> {
+export interface LineSetting extends Omit<Setting, 'kept' | 'folder'> {
   /** Path of the store, for faults. */
   readonly path: string;
   /** The store's reversible stages; undefined for a new one. */
@@ -32,8 +32,7 @@ export interface LineSetting extends Omit<Setting, 'kept'> {
 export const misfit = (problem: string, advice: string): Fault =>
   fault('usage', { problem, advice });
 
-export const takesOf = ({ definition: { takes, reversible } }: LoadedStage): readonly KindName[] =>
-  takes ?? (reversible ? ['plain', 'packed'] : ['plain']);
+export const takesOf = ({ definition }: LoadedStage): readonly KindName[] => kindsTaken(definition);
 
 /** The kinds that come by at a place. */
 const kindsAt = (gap: Gap, packed: boolean): readonly KindName[] => {

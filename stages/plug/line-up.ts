@@ -15,6 +15,7 @@ import {
 } from './fit.js';
 import { growthOf, type LinksOptions, type LinkUse } from './links.js';
 import type { LoadedStage } from './load.js';
+import { folderOf } from './request.js';
 import { type Crewing, type PlacedUse, patienceOf, type Ready, useOf } from './uses.js';
 
 /** Stages in their places, with options. */
@@ -43,10 +44,10 @@ export interface LineUp {
   conclude(reports: readonly StageReport[]): StageSummary[];
 }
 
-const parse = async (stage: LoadedStage, setting: Setting): Promise<unknown> => {
-  const { request, definition, name } = stage;
+/** Asks a stage on the main thread; what it throws becomes a Fault. */
+const asking = async <T>({ request, name }: LoadedStage, ask: () => T | Promise<T>): Promise<T> => {
   try {
-    if (definition.parse) return await definition.parse(request.options, setting);
+    return await ask();
   } catch (error) {
     if (error instanceof Fault) throw error;
     throw fault(
@@ -58,6 +59,13 @@ const parse = async (stage: LoadedStage, setting: Setting): Promise<unknown> => 
       error,
     );
   }
+};
+
+const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Promise<unknown> => {
+  const { request, definition, name } = stage;
+  const folder = folderOf(request);
+  if (definition.parse)
+    return asking(stage, () => definition.parse?.(request.options, { ...setting, folder }));
   const [option] = Object.keys(request.options);
   if (option === undefined) return {};
   throw misfit(
@@ -74,11 +82,12 @@ const leastOf = (limits: readonly (number | undefined)[]): number | undefined =>
 
 const DIGEST_KEY_BYTES = 32;
 
-const digestKeyOf = (
-  { name, definition }: LoadedStage,
+const digestKeyOf = async (
+  stage: LoadedStage,
   options: unknown,
-): Uint8Array | undefined => {
-  const key = definition.reversible?.digestKey?.(options);
+): Promise<Uint8Array | undefined> => {
+  const { name, definition } = stage;
+  const key = await asking(stage, () => definition.reversible?.digestKey?.(options));
   if (key === undefined || (key instanceof Uint8Array && key.length === DIGEST_KEY_BYTES))
     return key;
   throw misfit(
@@ -86,6 +95,13 @@ const digestKeyOf = (
     'Mend the module; docs/stages.md has the contract.',
   );
 };
+
+/** What the store keeps of the options, as it will be read again. */
+const keptOf = (stage: LoadedStage, options: unknown): Promise<unknown> =>
+  asking(stage, () => {
+    const kept = stage.definition.reversible?.keeps?.(options) ?? null;
+    return JSON.parse(JSON.stringify(kept) ?? 'null') as unknown;
+  });
 
 /** Puts the stages in their places. Rejects with a Fault that says which do not fit, and why. */
 export const lineUp = async (
@@ -112,13 +128,13 @@ export const lineUp = async (
     const { definition, name, url, module } = stage;
     const options = await parse(stage, { store, clusterSize, kept: chain?.[k]?.kept });
     const takes = takesOf(stage);
-    const key = digestKeyOf(stage, options);
+    const key = await digestKeyOf(stage, options);
     digestKey ??= key;
     made.push({
       name: definition.name,
       version: definition.version ?? '1',
       module,
-      kept: definition.reversible?.keeps?.(options) ?? null,
+      kept: await keptOf(stage, options),
       keyed: key !== undefined && digestKey === key,
     });
     links.push({

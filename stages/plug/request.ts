@@ -13,6 +13,8 @@ export interface StageRequest {
   readonly at?: Gap | undefined;
   /** Left out: as many as the stage allows and the machine has processors. */
   readonly threads?: number | undefined;
+  /** Absolute path of the folder that relative paths count from; left out: the working directory. */
+  readonly folder?: string | undefined;
 }
 
 /** Two names of one gap: after a stage is before the next. */
@@ -28,12 +30,18 @@ const GAPS: Readonly<Record<string, Gap>> = {
   'after:write': 'after:write',
 };
 
-/** Asks for a stage. A relative path counts from the working directory. */
+/** The gaps, in the order in which they come. */
+export const GAP_NAMES: readonly Gap[] = [...new Set(Object.values(GAPS))];
+
+/** Asks for a stage. */
 export const use = (
   module: string | URL,
   options: Readonly<Record<string, unknown>> = {},
-  where: Pick<StageRequest, 'at' | 'threads'> = {},
+  where: Pick<StageRequest, 'at' | 'threads' | 'folder'> = {},
 ): StageRequest => ({ module: String(module), options, ...where });
+
+/** The folder that a request's relative paths count from. */
+export const folderOf = ({ folder }: StageRequest): string => folder ?? process.cwd();
 
 const refuse = (spec: string, problem: string): never => {
   throw fault('usage', {
@@ -46,6 +54,17 @@ const refuse = (spec: string, problem: string): never => {
 /** The gap of that name, if it is one. */
 export const gapOf = (name: string): Gap | undefined => GAPS[name];
 
+/** Options as people write them, "KEY=VALUE" each; else what is wrong, as the end of a sentence. */
+export const optionsIn = (pairs: readonly string[]): Readonly<Record<string, string>> | string => {
+  const options: Record<string, string> = {};
+  for (const pair of pairs) {
+    const equals = pair.indexOf('=');
+    if (equals < 1) return `has the option ${JSON.stringify(pair)} without a value`;
+    options[pair.slice(0, equals)] = pair.slice(equals + 1);
+  }
+  return options;
+};
+
 /** Reads what a person wrote. */
 export const parseRequest = (spec: string): StageRequest => {
   const [head = '', ...pairs] = spec.split(',');
@@ -54,12 +73,8 @@ export const parseRequest = (spec: string): StageRequest => {
   if (module === '') return refuse(spec, 'names no module');
   const at = place?.[1] === undefined ? undefined : gapOf(place[1]);
   if (place && !at) return refuse(spec, `cannot stand ${place[1]}`);
-  const options: Record<string, string> = {};
-  for (const pair of pairs) {
-    const equals = pair.indexOf('=');
-    if (equals < 1) return refuse(spec, `has the option ${JSON.stringify(pair)} without a value`);
-    options[pair.slice(0, equals)] = pair.slice(equals + 1);
-  }
+  const options = optionsIn(pairs);
+  if (typeof options === 'string') return refuse(spec, options);
   return { module, options, at };
 };
 

@@ -8,7 +8,7 @@ import type { GroupOptions } from '../group.js';
 import type { HostOptions } from '../host.js';
 import { moduleOf } from '../module.js';
 import { takesOf } from './fit.js';
-import type { LoadedStage } from './load.js';
+import { DEFAULT_PATIENCE, type LoadedStage } from './load.js';
 
 /** A user's stage in its place. */
 export interface PlacedUse extends StageUse {
@@ -22,8 +22,6 @@ const wantsOf = (takes: readonly KindName[]) => {
   return (batch: Batch): boolean => kinds.some((kind) => batch.has(kind));
 };
 
-/** Seconds that a stage may be at a batch. */
-const DEFAULT_PATIENCE = 60;
 export const patienceOf = ({ definition: { patience = DEFAULT_PATIENCE } }: LoadedStage): number =>
   patience;
 

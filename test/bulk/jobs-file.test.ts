@@ -55,6 +55,23 @@ const WRONG: ReadonlyArray<readonly [string, string, RegExp, RegExp?]> = [
   [`compression: zsdt${ONE}`, '1:14', /must be one of zstd, zlib, lz4, none, not "zsdt"/],
   [`clusterSize: 65000${ONE}`, '1:14', /must be a power of 2 from 4K to 2M, not 65000/],
   [`dirty: bitmap${ONE}`, '1:8', /must be a dirty source: scan; bitmap:FILE.*, not "bitmap"/],
+  [`dirty: btimap${ONE}`, '1:8', /dirty source "btimap" is not known/, /bitmap:FILE/],
+  [`dirty: ./no.js${ONE}`, '1:8', /dirty source \.\/no\.js .* no such module/],
+  [`stages: ./no.js${ONE}`, '1:9', /"stages" must be a list of stages, not "\.\/no\.js"/],
+  [`stages: [a, b@before:x]${ONE}`, '1:13', /entry 2 of "stages" must be a stage: MODULE/],
+  [`stages: [5]${ONE}`, '1:10', /entry 1 of "stages" must be a stage: .*, not 5/],
+  [`stages: [./no.js]${ONE}`, '1:10', /stage \.\/no\.js .* no such module/, /"nvsnap stages"/],
+  [
+    'jobs:\n  - image: a\n    store: b\n    stages:\n      - {module: a, option: {}}',
+    '5:21',
+    /no key "option" in entry 1 of "stages"/,
+    /Perhaps "options" is meant/,
+  ],
+  [
+    'jobs:\n  - {image: a, store: b, stages: [{module: a, at: above}]}',
+    '2:35',
+    /entry 1 of "stages" must be a stage: .* not \{"module":"a","at":"above"\}/,
+  ],
   [`audit: 101${ONE}`, '1:8', /must be a share in percent, 0 for none, not 101/],
   [`clusterSize: 4M${ONE}`, '1:14', /must be a power of 2 from 4K to 2M, not "4M"/],
   [`memory: lots${ONE}`, '1:9', /must be a size of at least 1M, as 256M or 1G, not "lots"/],
@@ -241,14 +258,14 @@ const checkPlan = (t: Test, name: string, text: string): void => {
         clusterSize: 16384,
         level: 3,
         parent: undefined,
-        dirty: `bitmap:${join(folder, 'dirty.bits')},page=64K`,
+        dirty: { spec: 'bitmap:dirty.bits,page=64K', folder },
         audit: 5,
       },
     },
     {
       name: 'vm.img-2',
       image: '/b/vm.img',
-      options: { compression: 'none', level: 3, dirty: 'reflink' },
+      options: { compression: 'none', level: 3, dirty: { spec: 'reflink', folder } },
     },
     { name: 'third', tag: 'x', group: undefined, options: { otherImage: true, parent: 'none' } },
   ]);
@@ -305,6 +322,39 @@ watch:
     watch: { every: '15m', keep: { last: 3, daily: 7 } },
   };
   checkPlan(t, 'jobs.json', JSON.stringify(json, null, 2));
+});
+
+t.test('stages of a job, or of all that name none', async (t) => {
+  const folder = tempDir(t);
+  for (const name of ['a.js', 'b.js', 'c.js']) fs.writeFileSync(join(folder, name), '');
+  const { jobs } = readJobs(
+    write(
+      folder,
+      `stages: ['./a.js@before:dedup,key=x=y', ./b.js]
+dirty: ./c.js,list=c
+jobs:
+  - {image: a, store: a.qcow2}
+  - {image: b, store: b.qcow2, stages: [], dirty: scan}
+  - image: c
+    store: c.qcow2
+    stages:
+      - {module: ./b.js, options: {level: 3}, at: after:pad, threads: 1}
+`,
+    ),
+  );
+  const b = { module: './b.js', options: {}, at: undefined, folder };
+  t.match(
+    jobs.map(({ options: { stages, dirty } }) => ({ stages, dirty })),
+    [
+      {
+        stages: [{ module: './a.js', options: { key: 'x=y' }, at: 'before:dedup', folder }, b],
+        dirty: { spec: './c.js,list=c', folder },
+      },
+      { stages: [], dirty: { spec: 'scan' } },
+      { stages: [{ ...b, options: { level: 3 }, at: 'before:compress', threads: 1 }] },
+    ],
+  );
+  t.equal(jobs[1]?.options.stages?.length, 0);
 });
 
 t.test('one store under two names is one store', async (t) => {

@@ -1,8 +1,16 @@
-// What npm would publish, installed in a project of its own: the command runs, and the library is
-// typed. Dependencies are borrowed from this tree, so that nothing is downloaded.
+// What npm would publish, installed in a project of its own: the command runs, the library is typed, and stages are made
+// with it, packed and installed too. Dependencies are borrowed from this tree, so that nothing is downloaded.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,29 +27,36 @@ const run = (cwd: string, command: string, args: readonly string[]): string => {
   return done.stdout;
 };
 
+/** Packs what is in `folder` and puts it into the node_modules of `project`; returns the names of its files. */
+const packInto = (project: string, folder: string): readonly string[] => {
+  // This tree is built already, and building again would pull it from under the other tests.
+  const [packed] = JSON.parse(
+    run(folder, 'npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project]),
+  ) as [{ name: string; filename: string; files: { path: string }[] }];
+  const home = join(project, 'node_modules', packed.name);
+  mkdirSync(home, { recursive: true });
+  run(project, 'tar', ['-xzf', packed.filename, '-C', home, '--strip-components=1']);
+  return packed.files.map(({ path }) => path);
+};
+
 /** A project with the packed nvsnap in node_modules. */
 const install = (t: Test): { project: string; files: readonly string[] } => {
   const project = mkdtempSync(join(tmpdir(), 'nvsnap-pack-'));
   t.teardown(() => rmSync(project, { recursive: true }));
-  // The tree is built already, and building again would pull it from under the other tests.
-  const packed = JSON.parse(
-    run(house, 'npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', project]),
-  ) as [{ filename: string; files: { path: string }[] }];
+  const files = packInto(project, house);
   const modules = join(project, 'node_modules');
-  mkdirSync(join(modules, 'nvsnap'), { recursive: true });
-  run(project, 'tar', [
-    '-xzf',
-    packed[0].filename,
-    '-C',
-    join(modules, 'nvsnap'),
-    '--strip-components=1',
-  ]);
   for (const name of readdirSync(join(house, 'node_modules'))) {
     if (!name.startsWith('.')) symlinkSync(join(house, 'node_modules', name), join(modules, name));
   }
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
-  return { project, files: packed[0].files.map(({ path }) => path) };
+  return { project, files };
 };
+
+const COMPILER = ['--strict', '--module', 'NodeNext', '--target', 'ES2023', '--types', 'node'];
+
+/** Compiles files of the project with the types that are installed there. */
+const compile = (project: string, ...files: readonly string[]): string =>
+  run(project, process.execPath, ['node_modules/typescript/bin/tsc', ...COMPILER, ...files]);
 
 const CONSUMER = `import { createEmitter, Fault, type Progress, restore, take, type TakeResult } from 'nvsnap';
 import { type BulkResult, readJobs, runBulk } from 'nvsnap/bulk';
@@ -61,6 +76,110 @@ const all: BulkResult = await runBulk(readJobs('jobs.json'));
 if (all.taken !== 1) throw new Error(JSON.stringify(all.jobs));
 `;
 
+/** A stage in JavaScript: makes capitals of some letters. */
+const UPPER = `import { Kind, stage } from 'nvsnap/stage';
+
+export default stage({
+  name: 'upper',
+  summary: 'makes capitals',
+  usage: { letters: 'of these only' },
+  at: ['before:dedup'],
+  changes: true,
+  parse: ({ letters = 'abcdefghijklmnopqrstuvwxyz' }) => ({ letters: String(letters) }),
+  open: ({ letters }) => ({
+    batch(batch) {
+      for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+        if (batch.kinds[i] !== Kind.plain) continue;
+        const bytes = batch.content(i);
+        for (let at = 0; at < bytes.length; at += 1) {
+          if (letters.includes(String.fromCharCode(bytes[at]))) bytes[at] -= 32;
+        }
+      }
+    },
+  }),
+});
+`;
+
+/** One in TypeScript: adds a number to each byte that is stored. */
+const SHIFT = `import { type Desk, type Setting, type StageThread, stage } from 'nvsnap/stage';
+
+interface Options {
+  readonly by: number;
+}
+
+const add = (bytes: Buffer, into: Buffer, by: number): number => {
+  for (let at = 0; at < bytes.length; at += 1) into[at] = ((bytes[at] as number) + by) & 255;
+  return bytes.length;
+};
+
+export default stage<Options, number>({
+  name: 'shift',
+  version: '3',
+  usage: { by: 'what is added' },
+  parse: ({ by }, { kept }: Setting): Options => (kept as Options | null) ?? { by: Number(by) },
+  reversible: { growth: 0, keeps: ({ by }) => ({ by }) },
+  open({ by }, desk: Desk): StageThread<number> {
+    let clusters = 0;
+    return {
+      encode(bytes, into) {
+        if (desk.cancelled()) return 0;
+        clusters += 1;
+        return add(bytes, into, by);
+      },
+      decode: (bytes, into) => add(bytes, into, -by),
+      flush: () => clusters,
+    };
+  },
+  conclude: (parts) => ({ clusters: parts.reduce((sum, part) => sum + part, 0) }),
+});
+`;
+
+const USER = `import { restore, take, use, type StageSummary } from 'nvsnap';
+
+const stages = [use('upper', { letters: 'dim' }), use('shift', { by: 7 }, { threads: 1 })];
+const taken = await take({ image: 'image', store: 'used.qcow2', stages });
+const shift: StageSummary | undefined = taken.summaries.find(({ stage }) => stage === 'shift');
+console.log(shift?.figures.clusters);
+await restore({ store: 'used.qcow2', snapshot: taken.tag, output: 'used', stages: ['shift'] });
+`;
+
+/** Makes a package of one stage; returns its folder. */
+const makePackage = (project: string, name: string, file: string, text: string): string => {
+  const folder = join(project, name);
+  mkdirSync(folder);
+  const exported = { type: 'module', exports: './index.js', files: ['index.js'] };
+  const peers = { peerDependencies: { nvsnap: '*' } };
+  const all = { name, version: '1.2.3', ...exported, ...peers };
+  writeFileSync(join(folder, 'package.json'), JSON.stringify(all));
+  writeFileSync(join(folder, file), text);
+  return folder;
+};
+
+/** Packs and installs the stages, and uses both from the command and from a program. */
+const checkStages = async (
+  t: Test,
+  project: string,
+  packages: readonly string[],
+  nvsnap: (...words: string[]) => string,
+): Promise<void> => {
+  for (const folder of packages) {
+    t.same(packInto(project, folder).toSorted(), ['index.js', 'package.json']);
+  }
+  t.match(JSON.parse(nvsnap('stages', '--json')).stages, [
+    { package: 'nvsnap-stage-shift', packageVersion: '1.2.3', found: { kind: 'reversible' } },
+    { package: 'nvsnap-stage-upper', found: { name: 'upper', summary: 'makes capitals' } },
+  ]);
+  nvsnap('take', 'image', 'plugged.qcow2', '--stage', 'upper', '--stage', 'shift,by=100');
+  t.match(nvsnap('info', 'plugged.qcow2'), /shift 3 \(private/);
+  nvsnap('restore', 'plugged.qcow2', 'latest', 'plugged', '--stage', 'nvsnap-stage-shift');
+  t.ok(readFileSync(join(project, 'plugged')).equals(Buffer.alloc(300_000, 'NVDIMM ')));
+
+  t.match(run(project, process.execPath, ['user.js']).trim(), /^[1-9]\d*$/, 'figures are typed');
+  t.ok(readFileSync(join(project, 'used')).equals(Buffer.alloc(300_000, 'nvDIMM ')));
+};
+
+t.setTimeout(120_000);
+
 t.test('the package works when installed elsewhere', async (t) => {
   const { project, files } = install(t);
   t.ok(files.includes('dist/run/nvsnap.js'), 'the command is in it');
@@ -71,16 +190,25 @@ t.test('the package works when installed elsewhere', async (t) => {
     'but no tests',
   );
 
+  t.ok(files.includes('docs/stages.md') && files.includes('examples/aes-gcm.js'), 'and a stage');
+
   writeFileSync(join(project, 'image'), Buffer.alloc(300_000, 'nvdimm '));
   const jobs = [{ image: 'image', store: 'bulk.qcow2' }];
   writeFileSync(join(project, 'jobs.json'), JSON.stringify({ jobs }));
   writeFileSync(join(project, 'main.ts'), CONSUMER);
-  const compiler = ['--strict', '--module', 'NodeNext', '--target', 'ES2023', '--types', 'node'];
-  run(project, process.execPath, ['node_modules/typescript/bin/tsc', ...compiler, 'main.ts']);
+  writeFileSync(join(project, 'user.ts'), USER);
+  const upper = makePackage(project, 'nvsnap-stage-upper', 'index.js', UPPER);
+  const shift = makePackage(project, 'nvsnap-stage-shift', 'index.ts', SHIFT);
+  compile(project, 'main.ts', 'user.ts', join(shift, 'index.ts'));
   t.equal(run(project, process.execPath, ['main.js']).trim(), 'tag-taken', 'the library runs');
   run(project, 'cmp', ['image', 'restored']);
 
   const bin = join('node_modules', 'nvsnap', 'dist', 'run', 'nvsnap.js');
-  const listed = JSON.parse(run(project, process.execPath, [bin, 'list', 'store.qcow2', '--json']));
+  const nvsnap = (...words: string[]): string => run(project, process.execPath, [bin, ...words]);
+  const listed = JSON.parse(nvsnap('list', 'store.qcow2', '--json'));
   t.match(listed, [{ id: '1', tag: 'first', imageBytes: 300_000 }], 'the command runs');
+
+  await t.test('stages are made with it, packed and used', (t) =>
+    checkStages(t, project, [upper, shift], nvsnap),
+  );
 });

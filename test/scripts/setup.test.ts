@@ -22,14 +22,16 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
 /** What the bundle is made of, besides the command line. */
-const ROOMS = ['bulk', 'examine', 'snapshot', 'pipeline', 'stages'];
+const ROOMS = ['bulk', 'dirty', 'examine', 'snapshot', 'pipeline', 'stages/plug'];
 const DOORS = [
   'bulk/index.ts',
+  'dirty/source.ts',
   'examine/index.ts',
   'examine/watched.ts',
   'snapshot/index.ts',
   'pipeline/index.ts',
   'pipeline/worker.ts',
+  'stages/plug/resolve.ts',
 ];
 
 /**

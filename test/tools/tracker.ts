@@ -2,12 +2,20 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { bitmapBytes, setBits } from '../../disk/index.js';
 
 const PAGE = 4096;
 
 /** What it may write down of what it knows. */
-export type TrackerKind = 'bitmap' | 'holes';
+export type TrackerKind = 'bitmap' | 'holes' | 'list';
+
+/** The source that reads lists. */
+const LIST_SOURCE = fileURLToPath(new URL('../../../examples/dirty-list.js', import.meta.url));
+
+/** A page as lists have it, now in one way of writing numbers, now in the other. */
+const line = (offset: number, i: number): string =>
+  i % 2 === 0 ? `${offset} ${PAGE}\n` : `0x${offset.toString(16)}\t0x1000\n`;
 
 export class Tracker {
   readonly image: string;
@@ -33,7 +41,9 @@ export class Tracker {
 
   /** As the option --dirty has it. */
   get spec(): string {
-    return `${this.#kind}:${this.file}`;
+    return this.#kind === 'list'
+      ? `${LIST_SOURCE},list=${this.file}`
+      : `${this.#kind}:${this.file}`;
   }
 
   /** Writes to the image. */
@@ -52,7 +62,8 @@ export class Tracker {
   /** Writes down what is dirty. */
   save(): void {
     if (this.#kind === 'bitmap') fs.writeFileSync(this.file, this.#bits);
-    else this.saveChanges(this.file);
+    else if (this.#kind === 'holes') this.saveChanges(this.file);
+    else fs.writeFileSync(this.file, `# written\n${this.#dirtyPages().map(line).join('')}`);
   }
 
   /** Writes a sparse file as long as the image that has data, the image's own, where it is dirty. */
@@ -61,14 +72,20 @@ export class Tracker {
     const [from, to] = [fs.openSync(this.image, 'r'), fs.openSync(path, 'w')];
     const { size } = fs.fstatSync(from);
     const page = Buffer.alloc(PAGE);
-    for (let at = 0; at < size; at += PAGE) {
-      const bit = at / PAGE;
-      if (((this.#bits[bit >>> 3] as number) & (1 << (bit & 7))) === 0) continue;
+    for (const at of this.#dirtyPages()) {
       fs.writeSync(to, page, 0, fs.readSync(from, page, 0, PAGE, at), at);
     }
     fs.ftruncateSync(to, size);
     fs.closeSync(from);
     fs.closeSync(to);
+  }
+
+  /** The offsets of dirty pages. */
+  #dirtyPages(): number[] {
+    const pages = Array.from({ length: this.#bits.length * 8 }, (_, bit) => bit);
+    return pages
+      .filter((bit) => ((this.#bits[bit >>> 3] as number) & (1 << (bit & 7))) !== 0)
+      .map((bit) => bit * PAGE);
   }
 
   /** Begins anew, as after a take that succeeded. */
