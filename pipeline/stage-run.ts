@@ -5,6 +5,7 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
+import type { RunEmitter } from './events.js';
 import { Patience, USUAL_PATIENCE } from './patience.js';
 import type { Pool } from './pool.js';
 import type { Pools, Spent } from './pools.js';
@@ -33,6 +34,7 @@ export class StageRun {
   readonly #setup: ThreadSetup;
   readonly #pools: Pools;
   readonly #tally: StageTally;
+  readonly #events: RunEmitter | undefined;
   #pool: Pool | undefined;
   #here: OpenStage | undefined;
   readonly #patience: Patience | undefined;
@@ -49,10 +51,16 @@ export class StageRun {
   /** The main thread's time when the run began. */
   readonly #began = performance.eventLoopUtilization();
 
-  constructor(use: StageUse, setup: Omit<ThreadSetup, 'module' | 'options'>, pools: Pools) {
+  constructor(
+    use: StageUse,
+    setup: Omit<ThreadSetup, 'module' | 'options'>,
+    pools: Pools,
+    events?: RunEmitter,
+  ) {
     this.use = use;
     this.#setup = { ...setup, module: use.module, options: use.options };
     this.#pools = pools;
+    this.#events = events;
     this.#tally = new StageTally(use.name);
     this.#spent = pools.spent(use);
     const { patience } = use;
@@ -64,6 +72,11 @@ export class StageRun {
   report(elapsedMs: number): StageReport {
     const report = this.#tally.report(this.#pool?.threads ?? 0, elapsedMs);
     return this.#parts.length > 0 ? { ...report, parts: this.#parts } : report;
+  }
+
+  /** Notes that batches came or went; `blocked`: there is no room for more. */
+  turn(blocked: boolean): void {
+    this.#tally.turn(Math.max(1, this.#pool?.threads ?? 0), blocked);
   }
 
   #failure(offset: number, error: unknown): Fault {
@@ -161,5 +174,12 @@ export class StageRun {
     const outcome = await (this.#beginsHere ? this.#runHere(batch) : this.#runThere(batch));
     if ('fault' in outcome) throw new Fault(outcome.fault, new Error(outcome.trace));
     this.#tally.end(outcome.micros, batch.length);
+    this.#events?.emit('batch', {
+      stage: this.use.name,
+      offset: batch.offset,
+      bytes: batch.length,
+      endedMs: performance.now(),
+      workMs: outcome.micros / 1000,
+    });
   }
 }

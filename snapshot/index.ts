@@ -13,6 +13,7 @@ export {
 } from '../dirty/index.js';
 export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
+  type BatchDone,
   createEmitter,
   Pools,
   type Progress,
