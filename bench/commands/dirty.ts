@@ -60,7 +60,8 @@ const trial = async (
     return told === null ? undefined : told;
   } catch (error) {
     const words = reasonOf(error);
-    return (/nvsnap: (.*)/.exec(words)?.[1] ?? words).trim();
+    // The first sentence: what to do about it is said in the next line.
+    return /nvsnap: ([^\n\uFFFD]*)/.exec(words)?.[1] ?? words;
   }
 };
 

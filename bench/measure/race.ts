@@ -45,7 +45,7 @@ export interface Runner {
   readonly work: number | undefined;
   /** Does it once; resolves to milliseconds. */
   run(round: number): Promise<number>;
-  /** Bytes of the files made, in the end. */
+  /** Bytes of the files made in the last round. */
   made?(): number | undefined;
 }
 
@@ -87,15 +87,21 @@ export const race = (
   { rounds, work, beforeRound }: Race,
 ): Promise<Laps[]> =>
   inTurn(
-    contenders.map(
-      (contender): Runner => ({
+    contenders.map((contender): Runner => {
+      let made: number | undefined;
+      return {
         name: contender.name,
         at: contender.at,
         work: contender.work ?? work,
-        run: (round) => time(scratch, contender, round),
-        made: () => contender.outputs?.().reduce((sum, path) => sum + bytesOf(path), 0),
-      }),
-    ),
+        run: async (round) => {
+          const milliseconds = await time(scratch, contender, round);
+          // Now: the next may write to the same file.
+          made = contender.outputs?.().reduce((sum, path) => sum + bytesOf(path), 0);
+          return milliseconds;
+        },
+        made: () => made,
+      };
+    }),
     rounds,
     beforeRound,
   );

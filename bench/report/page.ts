@@ -25,6 +25,8 @@ const WIDTH = 860;
 const BAR_HEIGHT = 26;
 const KINDS = { ours: 'var(--ours)', peer: 'var(--peer)', limit: 'var(--limit)' } as const;
 const SERIES = ['var(--ours)', 'var(--peer)', 'var(--limit)', 'var(--fourth)', 'var(--fifth)'];
+const X_LABEL = { labelOffset: 36 } as const;
+const MARGIN = { marginBottom: 44 } as const;
 const STYLE = { background: 'transparent', color: 'currentColor', fontSize: '13px' } as const;
 
 const words = (mark: Mark, unit: string): string => {
@@ -41,10 +43,15 @@ const marginFor = (names: readonly string[]): number =>
 const bars = ({ marks, unit }: Figure) =>
   Plot.plot({
     width: WIDTH,
-    height: 50 + BAR_HEIGHT * marks.length,
+    height: 64 + BAR_HEIGHT * marks.length,
     marginLeft: marginFor(marks.map(({ name }) => name)),
     style: STYLE,
-    x: { label: unit === 'ms' ? 'milliseconds (less is better)' : 'GB/s of the image', grid: true },
+    ...MARGIN,
+    x: {
+      ...X_LABEL,
+      label: unit === 'ms' ? 'milliseconds (less is better)' : 'GB/s of the image',
+      grid: true,
+    },
     y: { label: null, domain: marks.map(({ name }) => name) },
     marks: [
       Plot.barX(marks, {
@@ -68,7 +75,9 @@ const curve = ({ marks, unit }: Figure, axis: Axis) => {
     height: 340,
     marginLeft: 60,
     style: STYLE,
+    ...MARGIN,
     x: {
+      ...X_LABEL,
       type: logarithmic ? 'log' : 'point',
       label: axis.label,
       tickFormat: (at: number) => marks.find((mark) => mark.at === at)?.atWords ?? '',
@@ -96,10 +105,11 @@ const named = ({ marks, unit }: Figure, axis: Axis) => {
   const names = [...new Set(marks.map(({ atWords }) => atWords))];
   return Plot.plot({
     width: WIDTH,
-    height: 50 + BAR_HEIGHT * marks.length,
+    height: 64 + BAR_HEIGHT * marks.length,
     marginLeft: marginFor(names),
     style: STYLE,
-    x: { label: unit, grid: true },
+    ...MARGIN,
+    x: { ...X_LABEL, label: unit, grid: true },
     y: { label: axis.label, domain: names },
     fy: { label: null },
     marks: [
@@ -132,10 +142,11 @@ const shares = ({ stages }: Insight) => {
   });
   return Plot.plot({
     width: WIDTH,
-    height: 60 + BAR_HEIGHT * stages.length,
+    height: 74 + BAR_HEIGHT * stages.length,
     marginLeft: 90,
     style: STYLE,
-    x: { label: 'share of the time of its threads', percent: true, domain: [0, 100] },
+    ...MARGIN,
+    x: { ...X_LABEL, label: 'share of the time of its threads', percent: true, domain: [0, 100] },
     y: { label: null, domain: stages.map(({ stage }) => stage) },
     color: { legend: true, domain: SHARES, range: SERIES },
     marks: [
@@ -157,10 +168,11 @@ const timeline = (spans: readonly Span[]) => {
   const stages = [...new Set(spans.map(({ stage }) => stage))];
   return Plot.plot({
     width: WIDTH,
-    height: 60 + 44 * stages.length,
+    height: 74 + 44 * stages.length,
     marginLeft: 90,
     style: STYLE,
-    x: { label: 'milliseconds since the take began', grid: true },
+    ...MARGIN,
+    x: { ...X_LABEL, label: 'milliseconds since the take began', grid: true },
     y: { label: null, domain: stages },
     color: { type: 'linear', scheme: 'turbo' },
     marks: [

@@ -53,7 +53,8 @@ const runsOf = (random: Random, clusters: number, count: number): Set<number> =>
 
 /** The extents that a pattern touches, in the order of the draw. */
 const draw = (random: Random, size: number, options: ChangeOptions): Extent[] => {
-  const { pattern = 'scattered', clusterSize } = options;
+  const { clusterSize } = options;
+  const pattern: Pattern = options.pattern ?? 'scattered';
   const clusters = Math.floor(size / clusterSize);
   const count = Math.min(options.count, clusters);
   const pageIn = (cluster: number): Extent => {

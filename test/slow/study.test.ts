@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import type { Study, Taken } from '../../bench/study.js';
-import { describeStudy } from '../../bench/study-table.js';
+import type { Study, Taken } from '../../bench/study/study.js';
+import { describeStudy } from '../../bench/study/study-table.js';
 
 t.setTimeout(240_000);
 
