@@ -8,6 +8,7 @@ export {
   casesOf,
   DEFAULTS,
   LEVELS,
+  WITH_OWN_IMAGES,
 } from './options.js';
 export { type Comparison, compareRuns, describeComparison } from './report/compare.js';
 export { writeHtml } from './report/html.js';

@@ -49,6 +49,15 @@ export const CASES = {
 /** Bytes of a cluster wherever nothing else is said. */
 export const CLUSTER = 64 * KiB;
 
+/** Cases with images of their own making: a user's image is nothing to them. */
+export const WITH_OWN_IMAGES: ReadonlySet<string> = new Set([
+  'bulk',
+  'by-size',
+  'history',
+  'huge',
+  'sparse',
+]);
+
 export type Level = keyof typeof CASES;
 export type CaseName = (typeof CASES)[Level][number];
 

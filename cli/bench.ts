@@ -14,6 +14,7 @@ import {
   PATTERNS,
   type Report,
   runBench,
+  WITH_OWN_IMAGES,
   writeHtml,
 } from '../bench/index.js';
 import { fault, ioFault, MiB } from '../disk/index.js';
@@ -76,9 +77,18 @@ const sizeFor = (option: string, value: number | undefined, usual: number): numb
   return refuse(`--${option} must be a multiple of 1M.`, 'Give such a size.');
 };
 
-const casesFor = (only: string | undefined): BenchOptions['cases'] => {
-  if (only === undefined) return DEFAULTS.cases;
+/** Of a user's image, what can be done with it. */
+const casesFor = ({ only, image }: Words): BenchOptions['cases'] => {
+  const fits = (name: string): boolean => image === undefined || !WITH_OWN_IMAGES.has(name);
+  if (only === undefined) return new Set([...DEFAULTS.cases].filter(fits));
   const { cases, unknown } = casesOf(only.split(',').map((word) => word.trim()));
+  const wrong = [...cases].filter((name) => !fits(name));
+  if (wrong.length > 0 && unknown.length === 0) {
+    refuse(
+      `${wrong.join(', ')} cannot be measured with an image of yours.`,
+      'Leave --image out, or name other cases with --only.',
+    );
+  }
   if (unknown.length === 0) return cases;
   return refuse(
     `There is no level or case ${unknown.map((word) => JSON.stringify(word)).join(', ')}.`,
@@ -112,7 +122,7 @@ const optionsFor = (words: Words): BenchOptions => {
     next,
     dir: words.dir ?? DEFAULTS.dir,
     rounds: within('rounds', words.rounds, MAX_ROUNDS, DEFAULTS.rounds),
-    cases: casesFor(words.only),
+    cases: casesFor(words),
     seed: within('seed', words.seed, MAX_SEED, DEFAULTS.seed),
     cache: chosen('cache', words.cache, ['warm', 'dropped'], DEFAULTS.cache),
     kernelMs: within('kernel-ms', words.kernelMs, MAX_KERNEL_MS, DEFAULTS.kernelMs),

@@ -64,7 +64,8 @@ class Fleet {
     const { options, say } = this.#job;
     say(`making ${this.sizes.length} ${this.#name} images`);
     for (const [i, size] of this.sizes.entries()) {
-      await makeImage({ path: this.image(i), size, seed: (options.seed + SEED + i) % 2 ** 32 });
+      const seed = (options.seed + SEED + i) % 2 ** 32;
+      await makeImage({ path: this.image(i), size, seed, content: options.content });
       warm(this.image(i));
     }
     const jobs = this.sizes.map((_, i) => ({

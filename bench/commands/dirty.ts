@@ -2,9 +2,9 @@
 // beside what qemu-img has for it: converting all of the image again.
 
 import fs from 'node:fs';
-import { type Extent, reasonOf } from '../../disk/index.js';
+import { reasonOf } from '../../disk/index.js';
 import { type Job, notInstalled } from '../job.js';
-import { copyLimit, measureLimits } from '../measure/limits.js';
+import { measureLimits, startLimit, writeLimit } from '../measure/limits.js';
 import { qemuCompare, qemuToQcow2 } from '../measure/peers.js';
 import { execute, hear } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -29,6 +29,15 @@ interface Tracked {
 /** What a take says of its dirty source: why all was read, or null. */
 const fallbackOf = (json: string): string | null =>
   (JSON.parse(json) as { dirty: { fallback: string | null } }).dirty.fallback;
+
+/** Bytes that a take says it wrote. */
+const storedIn = (json: string): number => {
+  const { storedBytes, metadataBytes } = JSON.parse(json) as {
+    storedBytes: number;
+    metadataBytes: number;
+  };
+  return storedBytes + metadataBytes;
+};
 
 const take = (job: Job, image: string, { store, spec }: Tracked, tag: string) =>
   ours(job, 'take', image, store, '--tag', tag, '--dirty', spec);
@@ -99,7 +108,8 @@ export const dirty = async (job: Job): Promise<Result> => {
   const mapper = await Mapper.start(job, image);
   const undo: (() => void)[] = [];
   let insight: Insight | undefined;
-  let extents: readonly Extent[] = [];
+  /** Bytes that a take wrote. */
+  let stored = 0;
   const advance = async (round: number): Promise<void> => {
     const drawn = changeImage(image, {
       pattern: options.pattern,
@@ -108,9 +118,8 @@ export const dirty = async (job: Job): Promise<Result> => {
       seed: (options.seed + round) % 2 ** 32,
     });
     undo.push(drawn.undo);
-    extents = drawn.extents;
-    trackers.note(extents);
-    await mapper.store(extents, round);
+    trackers.note(drawn.extents);
+    await mapper.store(drawn.extents, round);
   };
   try {
     const { working, missing } = await tryOut(
@@ -127,7 +136,9 @@ export const dirty = async (job: Job): Promise<Result> => {
         heard: (text) => {
           const why = fallbackOf(text);
           if (why !== null) throw new Error(`${source.name} was not followed: ${why}`);
-          if (source === working[0]) insight = insightOf(text);
+          if (source !== working[0]) return;
+          insight = insightOf(text);
+          stored = storedIn(text);
         },
       }),
     );
@@ -143,7 +154,8 @@ export const dirty = async (job: Job): Promise<Result> => {
     };
     const laps = await race(scratch, job.has('qemu-img') ? [...own, qemu] : own, {
       rounds: options.rounds,
-      work: subject.size,
+      // A rate of the image's bytes would mean nothing: they are not read.
+      work: undefined,
       beforeRound: advance,
     });
     let digest = '';
@@ -151,8 +163,7 @@ export const dirty = async (job: Job): Promise<Result> => {
       digest = await checkSnapshot(job, image, store, tagOf(options.rounds));
     }
     if (job.has('qemu-img')) await execute(scratch, qemuCompare(image, out));
-    const changed = extents.reduce((sum, { start, end }) => sum + end - start, 0);
-    const limits = await measureLimits(job, [copyLimit(changed)]);
+    const limits = await measureLimits(job, [startLimit, writeLimit(job, stored)]);
     for (const { store } of working) fs.rmSync(store);
     scratch.drop(PEER_FILE);
     return resultOf(

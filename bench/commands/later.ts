@@ -2,7 +2,7 @@
 
 import { type Job, notInstalled } from '../job.js';
 import { digestOf } from '../measure/check.js';
-import { measureLimits, readLimit } from '../measure/limits.js';
+import { measureLimits, startLimit } from '../measure/limits.js';
 import { cmpAll, emptyNode } from '../measure/peers.js';
 import { execute, hear } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -36,13 +36,13 @@ export const diff = async (job: Job): Promise<Result> => {
   };
   const laps = await race(scratch, job.has('cmp') ? [own, cmp] : [own], {
     rounds: options.rounds,
-    work: subject.size,
+    work: undefined,
   });
   // The snapshots are the two images, and what is said to differ is all that does.
   await execute(scratch, ours(job, 'compare', store, SECOND_TAG, subject.path));
   await execute(scratch, ours(job, 'compare', store, FIRST_TAG, copy));
   const told = JSON.parse(await hear(scratch, compare)) as { ranges: unknown };
-  const limits = await measureLimits(job, [readLimit(store)]);
+  const limits = await measureLimits(job, [startLimit]);
   for (const name of [COPY, STORE]) scratch.drop(name);
   return resultOf(
     { level: 'commands', case: 'diff' },

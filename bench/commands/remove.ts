@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import { KiB } from '../../disk/index.js';
 import { type Job, notInstalled } from '../job.js';
 import { syncPath } from '../measure/files.js';
+import { measureLimits, startLimit } from '../measure/limits.js';
 import { qemuCompare, qemuImg, qemuToQcow2 } from '../measure/peers.js';
 import { execute, shell } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -149,6 +150,7 @@ export const remove = async (job: Job): Promise<Result> => {
     {
       title: `remove the older of two points in time, ${options.changed} % between them`,
       laps,
+      limits: await measureLimits(job, [startLimit]),
       missing: withQemu ? [] : [notInstalled('qemu-img')],
       verified: laps.map(({ name }) => name),
       digest,

@@ -11,6 +11,8 @@ import type { Job } from '../job.js';
 import { CLUSTER } from '../options.js';
 import type { Laps } from '../result.js';
 import type { ThreadWork, Work } from './limit-thread.js';
+import { emptyNode } from './peers.js';
+import { type Command, execute } from './process.js';
 import { inTurn, type Runner } from './race.js';
 
 const THREAD = new URL('./limit-thread.js', import.meta.url);
@@ -66,11 +68,13 @@ export const distinctClusters = (path: string): SharedArrayBuffer => {
   return shared;
 };
 
-/** A limit by its name; `work`: the bytes that the rate counts. */
+/** A limit by its name. */
 export interface Limit {
   readonly name: string;
-  readonly work: number;
-  readonly what: Work;
+  /** The bytes that the rate counts; undefined where a rate means nothing. */
+  readonly work: number | undefined;
+  /** What threads do, or a process. */
+  readonly what: Work | Command;
 }
 
 export const readLimit = (path: string): Limit => {
@@ -84,8 +88,8 @@ export const copyLimit = (size: number): Limit => ({
   what: { kind: 'copy', size },
 });
 
-/** `rate`: the image bytes that the limit stands for, if not those that are written. */
-export const writeLimit = (job: Job, size: number, rate = size): Limit => ({
+/** `rate`: the image bytes that the limit stands for. */
+export const writeLimit = (job: Job, size: number, rate?: number): Limit => ({
   name: 'limit: write and sync',
   work: rate,
   what: { kind: 'write', path: job.scratch.path(WRITTEN), size },
@@ -102,6 +106,20 @@ export const codecLimit = (
   what: { kind, path, codec, clusterSize: CLUSTER, offsets },
 });
 
+/** For commands that do so little that starting is most of it. */
+export const startLimit: Limit = {
+  name: 'limit: node starts and ends',
+  work: undefined,
+  what: emptyNode,
+};
+
+/** Milliseconds that a process takes. */
+const timeProcess = async (job: Job, command: Command): Promise<number> => {
+  const began = performance.now();
+  await execute(job.scratch, command);
+  return performance.now() - began;
+};
+
 /** Measures each limit as often as the contenders ran, in turn. */
 export const measureLimits = async (job: Job, limits: readonly Limit[]): Promise<Laps[]> => {
   const runners = limits.map(
@@ -110,7 +128,7 @@ export const measureLimits = async (job: Job, limits: readonly Limit[]): Promise
       work,
       run: () => {
         job.scratch.drop(WRITTEN);
-        return perform(what);
+        return 'program' in what ? timeProcess(job, what) : perform(what);
       },
     }),
   );

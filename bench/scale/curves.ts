@@ -128,9 +128,8 @@ export const bySize = async (job: Job): Promise<Result> => {
   const laps: Result['laps'][number][] = [];
   const digests: string[] = [];
   const verified: string[] = [];
-  const { rounds, size, image } = job.options;
-  const shares = image === undefined ? [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1] : [1];
-  for (const share of shares) {
+  const { rounds, size } = job.options;
+  for (const share of [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]) {
     const subject = await job.subject(Math.max(MiB, Math.floor((size * share) / MiB) * MiB));
     const base = await makeStore(job, subject.path);
     const points = [

@@ -16,6 +16,10 @@ const CHUNK_BYTES = 8 * MiB;
 /** Pages of databases and processes lie together, so many bytes of them. */
 const RUN_BYTES = 512 * KiB;
 
+/** No piece is more of the image, so that a small one has its shares too; a cluster or two may be. */
+const LARGEST_PIECE = 1 / 32;
+const SMALLEST_PIECE = 128 * KiB;
+
 /** What an image is made of. */
 export type Part = 'files' | 'zeros' | 'copies' | 'noise' | 'database' | 'memory';
 type Shares = Readonly<Partial<Record<Part, number>>>;
@@ -114,6 +118,8 @@ class Layout {
   readonly #database: DatabasePages;
   readonly #memory: MemoryPages;
   readonly #shares: ReadonlyMap<Part, number>;
+  /** Bytes of a piece, at most. */
+  readonly #most: number;
   /** Parts of at least two alignment units, to take copies from. */
   readonly #originals: Extent[] = [];
   readonly bytes: Record<Part, number> = {
@@ -131,6 +137,7 @@ class Layout {
     this.#corpus = corpus;
     this.#database = new DatabasePages(random);
     this.#memory = new MemoryPages(random);
+    this.#most = Math.max(SMALLEST_PIECE, roundUp(pen.left * LARGEST_PIECE, PAGE));
     this.#shares = new Map(Object.entries(shares) as [Part, number][]);
   }
 
@@ -147,7 +154,8 @@ class Layout {
 
   #lay(part: Part): void {
     if (part === 'files') this.#file();
-    else if (part === 'zeros') this.#freePages(this.#random.between(1, 2048) * PAGE);
+    else if (part === 'zeros')
+      this.#freePages(Math.min(this.#most, this.#random.between(1, 2048) * PAGE));
     else if (part === 'copies') this.#copy();
     else if (part === 'noise') this.#noise();
     else this.#pages(part, part === 'database' ? this.#database : this.#memory);
@@ -161,7 +169,8 @@ class Layout {
 
   #pages(part: Part, pages: { next(): Buffer }): void {
     const before = this.#pen.at;
-    while (this.#pen.left > 0 && this.#pen.at - before < RUN_BYTES) this.#pen.put(pages.next());
+    const most = Math.min(this.#most, RUN_BYTES);
+    while (this.#pen.left > 0 && this.#pen.at - before < most) this.#pen.put(pages.next());
     this.bytes[part] += this.#pen.at - before;
   }
 
@@ -185,7 +194,7 @@ class Layout {
 
   #file(): void {
     const start = this.#pen.at;
-    this.#pen.put(this.#corpus.next(this.#pen.left));
+    this.#pen.put(this.#corpus.next(Math.min(this.#most, this.#pen.left)));
     const end = this.#pen.at;
     this.bytes.files += end - start;
     this.#freePages(roundUp(end, PAGE) - end);

@@ -15,7 +15,7 @@ const MiB = 2 ** 20;
 
 t.test('a case of each level runs and is verified', async (t) => {
   const saved = join(tempDir(t), 'run.json');
-  const cases = ['digests', 'stage-compress', 'overhead', 'timeline', 'verify', 'by-pattern'];
+  const cases = ['digests', 'stage-compress', 'overhead', 'timeline', 'verify', 'sparse'];
   const report = await judgeBench(t, cases, '--save', saved);
   t.same(JSON.parse(fs.readFileSync(saved, 'utf8')), report, 'what is saved is what is printed');
   const timeline = report.results.find((result) => result.case === 'timeline');

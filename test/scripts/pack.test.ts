@@ -2,7 +2,15 @@
 // typed. Dependencies are borrowed from this tree, so that nothing is downloaded.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +24,9 @@ const run = (cwd: string, command: string, args: readonly string[]): string => {
     throw new Error(`${command} ${args.join(' ')}: ${done.stdout}${done.stderr}`);
   return done.stdout;
 };
+
+/** What the benchmark needs comes with it. */
+const INLINED = new Set(['tinybench', '@observablehq']);
 
 /** A project with the packed nvsnap in node_modules. */
 const install = (t: Test): { project: string; files: readonly string[] } => {
@@ -35,7 +46,8 @@ const install = (t: Test): { project: string; files: readonly string[] } => {
     '--strip-components=1',
   ]);
   for (const name of readdirSync(join(house, 'node_modules'))) {
-    if (!name.startsWith('.')) symlinkSync(join(house, 'node_modules', name), join(modules, name));
+    if (name.startsWith('.') || INLINED.has(name)) continue;
+    symlinkSync(join(house, 'node_modules', name), join(modules, name));
   }
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
   return { project, files: packed[0].files.map(({ path }) => path) };
@@ -81,4 +93,15 @@ t.test('the package works when installed elsewhere', async (t) => {
   const bin = join('node_modules', 'nvsnap', 'dist', 'run', 'nvsnap.js');
   const listed = JSON.parse(run(project, process.execPath, [bin, 'list', 'store.qcow2', '--json']));
   t.match(listed, [{ id: '1', tag: 'first', imageBytes: 300_000 }], 'the command runs');
+
+  const words = ['--only', 'tables,hops,zlib', '--size', '1M', '--rounds', '1', '--kernel-ms', '1'];
+  const bench = [bin, 'bench', ...words, '--dir', project, '--html', 'report.html', '--json'];
+  const { results } = JSON.parse(run(project, process.execPath, bench)) as { results: unknown[] };
+  t.equal(results.length, 4, 'the benchmark runs');
+  t.match(
+    readFileSync(join(project, 'report.html'), 'utf8'),
+    /<script>/,
+    'and its report is there',
+  );
+  t.ok(files.includes('dist/run/report-page.LICENSE'), 'with the licences of what draws it');
 });
