@@ -3,6 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
 import { call } from './command.js';
+import { addBench } from './measuring.js';
 import { addStages } from './plugs.js';
 import { addReaders } from './readers.js';
 import { Screen } from './screen.js';
@@ -34,6 +35,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addWriters(program);
   addReaders(program);
   addStages(program);
+  addBench(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
     if (args.length === 0) {

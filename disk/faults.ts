@@ -227,6 +227,22 @@ const CATALOGUE = {
     say(`${d.path} exists already.`, 'Choose another output, or add --force to replace it.'),
   'output-unsuitable': (d: { path: string; reason: string }) =>
     say(`The output ${d.path} cannot be written: ${d.reason}.`, 'Choose another output.'),
+  // the benchmark
+  'bench-space': (d: { dir: string; free: number; needed: number }) =>
+    say(
+      `${d.dir} has ${formatSize(d.free)} free, and up to ${formatSize(d.needed)} are needed.`,
+      'Choose another --dir, smaller images with --size and --big, or some cases with --only.',
+    ),
+  'bench-wrong': (d: { who: string; offset: number }) =>
+    say(
+      `${d.who} is disqualified: its output differs from the image at ${at(d.offset)}.`,
+      'No figure of this run counts; leave the case out with --only, and report it to whoever makes the program.',
+    ),
+  'bench-failed': (d: { command: string; reason: string }) =>
+    say(
+      `${d.command} failed: ${d.reason}`,
+      'Run it by hand to see more, or leave the case out with --only.',
+    ),
   // the pipeline
   'stage-failed': (d: { stage: string; offset: number; reason: string }) =>
     say(

@@ -11,6 +11,7 @@ export type {
 } from '../dirty/index.js';
 export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
+  type BatchDone,
   createEmitter,
   Pools,
   type Progress,

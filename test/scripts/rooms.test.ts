@@ -88,6 +88,8 @@ t.test('what only looks like an import is left alone', async (t) => {
 t.test('rooms on one floor do not see each other, and no room sees tests or scripts', async (t) => {
   t.same(kindsFor(t, 'dirty/a.ts', "import '../qcow2/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'cli/a.ts', "import '../qcow2/index.js';"), ['not-down']);
+  t.same(kindsFor(t, 'bench/a.ts', "import '../cli/index.js';"), ['not-down']);
+  t.same(kindsFor(t, 'snapshot/a.ts', "import '../bench/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'disk/a.ts', "import '../test/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'snapshot/a.ts', "import '../scripts/rooms.js';"), ['not-down']);
 });

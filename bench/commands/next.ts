@@ -1,0 +1,106 @@
+// A later take by full scan: beside programs that keep what is new too, and beside two dd that only read.
+
+import { type Job, notInstalled } from '../job.js';
+import { archivers } from '../measure/archivers.js';
+import { checkFile } from '../measure/check.js';
+import { copyLimit, measureLimits, readLimit } from '../measure/limits.js';
+import { ddHalves } from '../measure/peers.js';
+import { execute } from '../measure/process.js';
+import { type Contender, race } from '../measure/race.js';
+import { type Result, resultOf } from '../result.js';
+import type { Subject } from '../subject.js';
+import {
+  checkSnapshot,
+  FIRST_TAG,
+  listening,
+  makeStore,
+  ours,
+  RESTORED,
+  STORE,
+  settle,
+  tagOf,
+} from './stores.js';
+
+const ARCHIVERS = ['borg', 'restic'];
+
+/** A peer that holds the first state already, and how its last state is proven. */
+interface Follower {
+  readonly contender: Contender;
+  check(): Promise<void>;
+}
+
+const follow = async (job: Job, subject: Subject): Promise<Follower[]> => {
+  const { scratch, options } = job;
+  const followers: Follower[] = [];
+  for (const archiver of archivers(job, ARCHIVERS)) {
+    const { name } = archiver;
+    await archiver.begin();
+    await execute(scratch, archiver.put(subject.path, FIRST_TAG));
+    followers.push({
+      contender: {
+        name,
+        prepare: () => settle(job, subject.path),
+        commands: (round) => [archiver.put(subject.path, tagOf(round))],
+      },
+      check: async () => {
+        const out = scratch.path(RESTORED);
+        await execute(scratch, archiver.get(subject.path, tagOf(options.rounds), out));
+        await checkFile(name, subject.path, out);
+        scratch.drop(RESTORED);
+        archiver.drop();
+      },
+    });
+  }
+  return followers;
+};
+
+export const next = async (job: Job): Promise<Result> => {
+  const { scratch, options } = job;
+  const subject = await job.subject(options.big);
+  const store = await makeStore(job, subject.path);
+  const followers = await follow(job, subject);
+  const own = listening({
+    name: 'nvsnap',
+    prepare: () => settle(job, subject.path),
+    commands: (round) => [ours(job, 'take', subject.path, store, '--tag', tagOf(round))],
+  });
+  const dd: Contender = {
+    name: 'dd',
+    prepare: () => settle(job, subject.path),
+    commands: () => ddHalves(subject.path, subject.size),
+  };
+  const contenders = [
+    own.contender,
+    ...(job.has('dd') ? [dd] : []),
+    ...followers.map(({ contender }) => contender),
+  ];
+  const laps = await race(scratch, contenders, {
+    rounds: options.rounds,
+    work: subject.size,
+    beforeRound: (round) => {
+      subject.advance(round);
+    },
+  });
+  const digest = await checkSnapshot(job, subject.path, store, tagOf(options.rounds));
+  for (const { check } of followers) await check();
+  const limits = await measureLimits(job, [readLimit(subject.path), copyLimit(subject.size)]);
+  scratch.drop(STORE);
+  return resultOf(
+    { level: 'commands', case: 'next' },
+    {
+      title: `next take by full scan, ${options.changed} % changed (${options.pattern})`,
+      laps,
+      limits,
+      missing: ['dd', ...ARCHIVERS].filter((name) => !job.has(name)).map(notInstalled),
+      // dd makes nothing that could be wrong.
+      verified: laps.map(({ name }) => name).filter((name) => name !== 'dd'),
+      digest,
+      insight: own.insight(),
+    },
+    [
+      { beside: 'dd', ratio: 0.7 },
+      { beside: 'borg', ratio: 5 },
+      { beside: 'restic', ratio: 10 },
+    ],
+  );
+};
