@@ -6,6 +6,7 @@ export {
   type BulkProgress,
   createBulkEmitter,
 } from './events.js';
+export { type CommandPlace, type Ending, runCommand, shortenCommand } from './hooks.js';
 export { readJobs } from './jobs-file.js';
 export {
   type BulkResult,
@@ -17,4 +18,5 @@ export {
 } from './outcome.js';
 export type { Group, Job, JobOptions, Plan, Schedule } from './plan.js';
 export { type BulkOptions, runBulk } from './run.js';
+export { Slots } from './slots.js';
 export { type Round, type WatchOptions, watchJobs } from './watch.js';

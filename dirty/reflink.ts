@@ -152,9 +152,16 @@ const reflinkSource = (chosen: string | undefined): DirtySource => ({
     const { path, realPath, fd } = image;
     const folder = new CloneFolder(resolve(chosen ?? dirname(realPath)), store);
     const clone = await cloneOf(image, folder.path);
+    let changes: Changes | undefined;
     return {
       id: `${NAME}:${markOf(clone)}:${originOf(fd)}`,
-      changes: since ? changesOrReason(folder, clone, image, since) : unknown('there is no parent'),
+      // Compared when somebody asks: whoever has stilled the image waits only for the clone.
+      get changes() {
+        changes ??= since
+          ? changesOrReason(folder, clone, image, since)
+          : unknown('there is no parent');
+        return changes;
+      },
       frozen: { path: `${path} (clone)`, fd: clone, onlyChanges: false },
       commit: async (uuid) => keepClone(folder, clone, uuid, since),
       dispose: async () => fs.closeSync(clone),

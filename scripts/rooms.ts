@@ -27,7 +27,8 @@ type View = readonly string[] | typeof EVERY_DOOR | typeof EVERY_FILE;
 
 /** What each room may import, written out in full so that no one has to compute a closure. */
 const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
-  ['cli', ['bulk', 'snapshot', 'pipeline', 'disk']],
+  ['cli', ['vm', 'bulk', 'snapshot', 'pipeline', 'disk']],
+  ['vm', ['bulk', 'snapshot', 'disk']],
   ['bulk', ['snapshot', 'disk']],
   ['snapshot', ['stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
   ['stages', ['pipeline', 'disk']],

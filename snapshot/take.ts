@@ -137,6 +137,7 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   const tag = options.tag ?? tagFromTime(job.target.store, new Date());
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
+  await options.ready?.();
   const epoch = await beginEpoch(source, image, parent, target.facts.uuid);
   const drawn: DrawnJob = { ...job, target, tag, epoch };
   try {

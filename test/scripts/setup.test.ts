@@ -22,13 +22,15 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
 /** What the bundle is made of, besides the command line. */
-const ROOMS = ['bulk', 'dirty', 'snapshot', 'pipeline', 'stages'];
+const ROOMS = ['bulk', 'dirty', 'snapshot', 'pipeline', 'stages', 'vm'];
 const DOORS = [
   'bulk/index.ts',
   'dirty/examine.ts',
   'snapshot/index.ts',
   'pipeline/index.ts',
   'pipeline/worker.ts',
+  'vm/index.ts',
+  'vm/watchdog.ts',
 ];
 
 /**
