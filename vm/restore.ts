@@ -1,6 +1,7 @@
 // A point back in files: the images, the device state, and how QEMU is to be started on them.
 
 import fs from 'node:fs';
+import { resolve } from 'node:path';
 import { fault, ioFault, MiB } from '../disk/index.js';
 import { createEmitter, Pools, type RestoreResult, restore } from '../snapshot/index.js';
 import type { MachineEmitter } from './events.js';
@@ -44,9 +45,9 @@ const MEMORY = 192 * MiB;
 const checkUnused = (path: string): void => {
   const user = userOf(path);
   if (!user) return;
-  throw fault('output-unsuitable', {
-    path,
-    reason: `process ${user.pid} (${user.name}) has it open`,
+  throw fault('vm-unsuitable', {
+    problem: `Process ${user.pid} (${user.name}) has ${path} open.`,
+    advice: 'Shut the machine down first, or restore to other files with --to.',
   });
 };
 
@@ -62,7 +63,10 @@ const pathsOf = (
     });
   }
   const paths = new Map(
-    regions.map((region) => [region.id, to === undefined ? region.path : imagePath(to, region)]),
+    regions.map((region) => [
+      region.id,
+      to === undefined ? region.path : imagePath(resolve(to), region),
+    ]),
   );
   for (const path of paths.values()) {
     if (to !== undefined && !force && fs.existsSync(path)) throw fault('output-exists', { path });
@@ -98,7 +102,7 @@ export const restorePoint = async (options: RestorePointOptions): Promise<Restor
       const path = paths.get(id) as string;
       images.push({ region: id, ...(await bring(id, folder.memoryStore(id), snapshot, path)) });
     }
-    const state = manifest.state && to !== undefined ? statePath(to) : null;
+    const state = manifest.state && to !== undefined ? statePath(resolve(to)) : null;
     if (manifest.state && state !== null) {
       await bring('state', folder.stateStore, manifest.state.snapshot, state);
     }

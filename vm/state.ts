@@ -101,19 +101,31 @@ export class StateReceiver {
   }
 }
 
-/** Sends a file to a QEMU that was started with "-incoming defer". */
+const connect = (path: string): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    const socket = createConnection({ path });
+    socket.once('error', reject);
+    socket.once('connect', () => {
+      socket.off('error', reject);
+      resolve(socket);
+    });
+  });
+
+/** Sends a file to a QEMU that was started with "-incoming defer". Whether it likes it, its migration says. */
 export const sendState = async (qmp: Qmp, pid: number | null, file: string): Promise<void> => {
   const folder = new SocketFolder(pid);
   try {
     await qmp.execute('migrate-incoming', { uri: folder.uri });
-    const socket = createConnection({ path: folder.socket });
-    await pipeline(fs.createReadStream(file), socket);
-  } catch (error) {
-    if (error instanceof Error && 'syscall' in error) {
-      const advice = 'QEMU says why on its standard error; start it anew.';
-      throw fault('vm-state-failed', { reason: reasonOf(error), advice }, error);
+    let socket: Socket;
+    try {
+      socket = await connect(folder.socket);
+    } catch (error) {
+      const advice = 'QEMU must be able to make a socket there; see its standard error.';
+      const reason = `QEMU cannot be reached at ${folder.socket}: ${reasonOf(error)}`;
+      throw fault('vm-state-failed', { reason, advice }, error);
     }
-    throw error;
+    // QEMU hangs up as soon as it has read the last byte, or one that it does not like.
+    await pipeline(fs.createReadStream(file), socket).catch(() => {});
   } finally {
     folder.remove();
   }
