@@ -6,6 +6,7 @@ import type { Address } from './address.js';
 import { Guard } from './guard.js';
 import type { Machine } from './machine.js';
 import { changeSettings, endMigration, restoreSettings, type Settings } from './migration.js';
+import { isAlive } from './process.js';
 import { Qmp, type QmpEvent } from './qmp.js';
 
 /** So long a migration may take to end when it is no longer wanted. */
@@ -56,7 +57,8 @@ export class Pause {
   /** Posts the watchdog and makes the settings; the machine still runs. */
   static async prepare(options: PauseOptions): Promise<Pause> {
     const { qmp, address, machine, settings, maxPauseMs, log } = options;
-    const order = { address, owner: process.pid, running: machine.running, settings, maxPauseMs };
+    const { running, pid } = machine;
+    const order = { address, pid, owner: process.pid, running, settings, maxPauseMs };
     const pause = new Pause(options, await Guard.post(qmp, log, order));
     try {
       await changeSettings(qmp, settings);
@@ -115,7 +117,7 @@ export class Pause {
       });
       await this.#guard.dismiss();
     } catch (error) {
-      if (!isGone(error)) {
+      if (!isGone(error, machine)) {
         this.#guard.leave();
         const reason = reasonOf(error).replace(/\.$/, '');
         if (begun) throw fault('vm-stuck', { address: qmp.address, reason }, error);
@@ -155,6 +157,6 @@ export class Pause {
 
 const SETTLED: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cancelled']);
 
-/** True for a fault that says that QEMU is no longer there: there is nothing to go on. */
-const isGone = (error: unknown): boolean =>
-  error instanceof Fault && error.code === 'qmp-unreachable';
+/** True when QEMU is no longer there: then there is nothing to go on. */
+const isGone = (error: unknown, { pid }: Machine): boolean =>
+  (pid !== null && !isAlive(pid)) || (error instanceof Fault && error.code === 'qmp-unreachable');

@@ -34,6 +34,16 @@ export const processWith = (threads: readonly number[]): number | undefined => {
   return others.length === 0 ? first : undefined;
 };
 
+/** False for a process that has ended, waited for or not. */
+export const isAlive = (pid: number): boolean => {
+  try {
+    const [, state] = /^State:\t(\w)/m.exec(fs.readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+    return state !== 'Z' && state !== 'X';
+  } catch {
+    return false;
+  }
+};
+
 /** All files that a process has open; undefined where that may not be looked at. */
 export const openFiles = (pid: number): ReadonlySet<FileKey> | undefined => {
   try {

@@ -5,6 +5,8 @@ import type { Settings } from './migration.js';
 
 export interface WatchOrder {
   readonly address: Address;
+  /** QEMU's process, where it is known. */
+  readonly pid: number | null;
   /** Who started it, for the log. */
   readonly owner: number;
   /** False for a machine that stood still before: it is left so. */

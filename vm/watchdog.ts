@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fault, reasonOf } from '../disk/index.js';
 import { endMigration, restoreSettings } from './migration.js';
+import { isAlive } from './process.js';
 import { Qmp } from './qmp.js';
 import type { WatchOrder } from './watch-order.js';
 
@@ -58,6 +59,7 @@ const recoverSomehow = async (order: WatchOrder): Promise<void> => {
       return say(await recover(qmp, order));
     } catch (error) {
       if (performance.now() > until) return say(`gave up: ${reasonOf(error)}`);
+      if (order.pid !== null && !isAlive(order.pid)) return say('QEMU is gone too');
       qmp.close();
     }
     await sleep(RETRY_MS);
