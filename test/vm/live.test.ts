@@ -82,7 +82,7 @@ const thereAndBack = async (t: Test, folder: string, how: Partial<PointOptions>)
       incoming: true,
       // What the point knows, in place of what this test says.
       change: (words) => [
-        ...words.slice(0, 5),
+        ...words.slice(0, 7),
         ...qemuOptions,
         '-accel',
         'tcg',

@@ -13,6 +13,7 @@ import {
   type Memory,
   RAM_BYTES,
   SECOND_BYTES,
+  SLOWLY,
   writeTinyGuest,
 } from '../tools/tiny-guest.js';
 
@@ -59,6 +60,7 @@ const backend = (id: string, path: string, bytes: number): string =>
   `memory-backend-file,id=${id},mem-path=${path},size=${bytes},share=on`;
 
 const wordsFor = (folder: string, memory: Memory, socket: string, options: TinyOptions) => [
+  ...SLOWLY,
   ...['-display', 'none', '-nodefaults', '-bios', join(folder, 'firmware')],
   ...['-machine', 'pc,nvdimm=on,accel=tcg,memory-backend=ram', '-m', '16M,slots=2,maxmem=1G'],
   ...['-object', backend('ram', memory.ram, RAM_BYTES)],
@@ -83,18 +85,16 @@ export const tinyMachine = async (
   writeTinyGuest(join(folder, 'firmware'));
   const words = wordsFor(folder, memory, socket, options);
   const running = start('qemu-system-x86_64', options.change?.(words) ?? words);
-  const kill = async (): Promise<void> => {
-    running.child.kill('SIGKILL');
-    await running.ended;
-  };
   const last = (): void => {
     running.child.kill('SIGKILL');
   };
-  process.once('exit', last);
-  t.teardown(async () => {
+  const kill = async (): Promise<void> => {
+    last();
+    await running.ended;
     process.off('exit', last);
-    await kill();
-  });
+  };
+  process.once('exit', last);
+  t.teardown(kill);
   const ask = async <T>(use: (qmp: Qmp) => Promise<T>): Promise<T> => {
     const qmp = await Qmp.connect(parseAddress(socket), { waitMs: 10_000 });
     try {
