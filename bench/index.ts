@@ -13,6 +13,7 @@ import { diff, update, verify } from './later.js';
 import { describeMachine, freeBytes } from './machine.js';
 import { next, scan } from './next.js';
 import { type BenchOptions, CASES, type CaseName, parseOptions, USAGE } from './options.js';
+import { pause } from './pause.js';
 import { findPeers } from './peers.js';
 import { restore } from './restore.js';
 import { scale, sparse } from './scale.js';
@@ -21,6 +22,16 @@ import { describe, type Report } from './table.js';
 
 export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './evolving.js';
 export { changeImage, type ImageFacts, type ImageOptions, makeImage } from './image.js';
+export {
+  counterOf,
+  FIRST_BYTES,
+  type Memory,
+  momentOf,
+  RAM_BYTES,
+  SECOND_BYTES,
+  SLOWLY,
+  writeTinyGuest,
+} from './tiny-guest.js';
 
 const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result | readonly Result[]>>> = {
   first,
@@ -35,6 +46,7 @@ const RUN: Readonly<Record<CaseName, (job: Job) => Promise<Result | readonly Res
   sparse,
   bulk,
   history,
+  pause,
 };
 
 /** Files there are at once, as multiples of the image: itself, stores, repositories, what is restored. */

@@ -17,6 +17,7 @@ export const CASES = [
   'sparse',
   'bulk',
   'history',
+  'pause',
 ] as const;
 export type CaseName = (typeof CASES)[number];
 

@@ -4,13 +4,21 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { fault } from '../disk/index.js';
+import { fault, ioFault } from '../disk/index.js';
 import type { Qmp } from './qmp.js';
 import type { WatchOrder } from './watch-order.js';
 
 const SCRIPT = fileURLToPath(new URL('./watchdog.js', import.meta.url));
 /** A process of Node starts in a tenth of it. */
 const START_MS = 20_000;
+
+const openLog = (path: string): number => {
+  try {
+    return fs.openSync(path, 'a', 0o600);
+  } catch (error) {
+    throw ioFault(error, path, 'open');
+  }
+};
 
 export class Guard {
   readonly #child: ChildProcess;
@@ -27,7 +35,7 @@ export class Guard {
 
   /** Starts it beside a connection, which it keeps open, and gives it its order; it is on its guard from then on. */
   static async post(qmp: Qmp, log: string, order: WatchOrder): Promise<Guard> {
-    const fd = fs.openSync(log, 'a', 0o600);
+    const fd = openLog(log);
     try {
       const child = spawn(process.execPath, ['--no-warnings', SCRIPT], {
         // A session of its own: what ends us at the terminal does not reach it.

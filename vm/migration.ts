@@ -14,7 +14,6 @@ const BANDWIDTH = 2 ** 40;
 /** Capabilities without which the state would be no stream of devices alone, or QEMU would not take it back. */
 const WANTED: ReadonlyMap<string, boolean> = new Map([
   ['x-ignore-shared', true],
-  ['events', true],
   ...[
     ...[
       'xbzrle',

@@ -78,7 +78,8 @@ export class PointRun {
     } catch (error) {
       this.#stop.abort(error);
       await Promise.allSettled(this.#members.map(({ ended }) => ended));
-      await this.#place.folder.abandon(this.#place.tag);
+      // What cannot be removed now, the next run removes.
+      await this.#place.folder.abandon(this.#place.tag).catch(() => {});
       throw error;
     } finally {
       signal?.removeEventListener('abort', cancel);

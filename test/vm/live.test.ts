@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { counterOf, momentOf } from '../../bench/index.js';
 import { check } from '../../snapshot/index.js';
 import {
   createMachineEmitter,
@@ -17,7 +18,6 @@ import {
 import { withCloneDisk } from '../tools/clone-disk.js';
 import { tempDir } from '../tools/files.js';
 import { checkClean } from '../tools/qemu.js';
-import { counterOf, momentOf } from '../tools/tiny-guest.js';
 import { memoryIn, type TinyMachine, tinyMachine } from './machine.js';
 
 t.setTimeout(120_000);

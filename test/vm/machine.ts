@@ -4,9 +4,6 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
-import { parseAddress } from '../../vm/address.js';
-import { Qmp } from '../../vm/qmp.js';
-import { type Running, start } from '../tools/nvsnap.js';
 import {
   counterOf,
   FIRST_BYTES,
@@ -15,7 +12,10 @@ import {
   SECOND_BYTES,
   SLOWLY,
   writeTinyGuest,
-} from '../tools/tiny-guest.js';
+} from '../../bench/index.js';
+import { parseAddress } from '../../vm/address.js';
+import { Qmp } from '../../vm/qmp.js';
+import { type Running, start } from '../tools/nvsnap.js';
 
 export interface TinyMachine {
   readonly socket: string;

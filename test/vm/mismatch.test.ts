@@ -4,10 +4,10 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { FIRST_BYTES, type Memory, SECOND_BYTES } from '../../bench/index.js';
 import { type FaultCode, remove } from '../../snapshot/index.js';
 import { listPoints, restorePoint, resumePoint, takePoint } from '../../vm/index.js';
 import { patch, tempDir } from '../tools/files.js';
-import { FIRST_BYTES, type Memory, SECOND_BYTES } from '../tools/tiny-guest.js';
 import { memoryIn, type TinyOptions, tinyMachine } from './machine.js';
 
 t.setTimeout(120_000);
