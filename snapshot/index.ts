@@ -43,7 +43,7 @@ export { type ExportOptions, type ExportResult, exportSnapshot } from './export.
 export { type ImportOptions, type ImportResult, importSnapshot } from './import.js';
 export { info, list, type SnapshotInfo, type StoreInfo } from './list.js';
 export { checkTag } from './names.js';
-export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
+export { applyPolicy, KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';
 export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';

@@ -30,3 +30,22 @@ export type MachineEvents = {
 export type MachineEmitter = TypedEmitter.default<MachineEvents>;
 
 export const createMachineEmitter = (): MachineEmitter => new EventEmitter() as MachineEmitter;
+
+/** The progress of all regions of a run, added up. */
+export class ProgressSum {
+  readonly #regions = new Map<string, Progress>();
+
+  add(
+    region: string,
+    progress: Progress,
+  ): Pick<Progress, 'doneBytes' | 'totalBytes' | 'bytesPerSecond' | 'etaSeconds'> {
+    this.#regions.set(region, progress);
+    const all = [...this.#regions.values()];
+    const sum = (of: (progress: Progress) => number): number =>
+      all.reduce((total, each) => total + of(each), 0);
+    const [doneBytes, totalBytes] = [sum((p) => p.doneBytes), sum((p) => p.totalBytes)];
+    const bytesPerSecond = sum((p) => p.bytesPerSecond);
+    const etaSeconds = bytesPerSecond > 0 ? (totalBytes - doneBytes) / bytesPerSecond : undefined;
+    return { doneBytes, totalBytes, bytesPerSecond, etaSeconds };
+  }
+}

@@ -4,8 +4,10 @@ export {
   createMachineEmitter,
   type MachineEmitter,
   type MachineEvents,
+  ProgressSum,
   type Step,
 } from './events.js';
+export { machineRunner, prunePoints } from './job.js';
 export { listPoints, type RemovePointsOptions, removePoints } from './keep.js';
 export { type ListOptions, listMachine, type MachineInfo, type RegionInfo } from './list.js';
 export type { Machine, OutsideDisk, Region, RegionKind } from './machine.js';

@@ -57,7 +57,7 @@ export class PointRun {
     this.#place = place;
     const memory = options.memory ?? MEMORY;
     this.#share = Math.floor(memory / Math.min(AT_ONCE, place.regions.length));
-    this.#pools = new Pools({ threads: availableParallelism(), memory });
+    this.#pools = options.pools ?? new Pools({ threads: availableParallelism(), memory });
   }
 
   async run(began: number): Promise<PointResult> {
@@ -83,7 +83,7 @@ export class PointRun {
       throw error;
     } finally {
       signal?.removeEventListener('abort', cancel);
-      await this.#pools.close();
+      if (this.#pools !== this.#options.pools) await this.#pools.close();
     }
   }
 
@@ -201,11 +201,11 @@ export class PointRun {
   }
 
   async #runHook(): Promise<void> {
-    const { whilePaused: command, maxPauseMs } = this.#options;
+    const { whilePaused: command, maxPauseMs, folder = process.cwd() } = this.#options;
     if (command === undefined) return;
     this.#step('hook');
     const how = await runCommand(command, {
-      folder: process.cwd(),
+      folder,
       environment: { NVSNAP_TAG: this.#place.tag, NVSNAP_STORES: this.#place.folder.path },
       timeoutMs: maxPauseMs,
       signal: this.#stop.signal,

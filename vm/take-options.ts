@@ -1,7 +1,7 @@
 // What a point is asked for, and what it says it is.
 
 import { type Fault, fault } from '../disk/index.js';
-import type { TakeOptions, TakeResult } from '../snapshot/index.js';
+import type { Pools, TakeOptions, TakeResult } from '../snapshot/index.js';
 import type { MachineEmitter } from './events.js';
 import type { Machine } from './machine.js';
 import type { Freeze, State } from './plan.js';
@@ -26,7 +26,11 @@ export interface PointOptions extends Pick<TakeOptions, 'clusterSize' | 'compres
   readonly whilePaused?: string | undefined;
   /** Milliseconds after which the watchdog lets the machine go on. Default: 10000. */
   readonly maxPauseMs?: number | undefined;
+  /** Where that runs; default: the process's folder. */
+  readonly folder?: string | undefined;
   readonly memory?: number | undefined;
+  /** Threads that others use as well; left out: its own. */
+  readonly pools?: Pools | undefined;
   readonly events?: MachineEmitter | undefined;
   readonly signal?: AbortSignal | undefined;
 }
