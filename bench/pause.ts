@@ -233,7 +233,8 @@ export const pause = async (job: Job): Promise<readonly Result[]> => {
     const leave = (): void => {
       run('umount', '--lazy', folder);
     };
-    process.once('exit', leave);
+    // Before the folder goes that it is mounted in.
+    process.prependOnceListener('exit', leave);
     try {
       results.push(await measure(job, type, folder));
     } finally {

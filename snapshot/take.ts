@@ -138,7 +138,8 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
   await options.ready?.();
-  const epoch = await beginEpoch(source, image, parent, target.facts.uuid);
+  const stilled = options.ready !== undefined;
+  const epoch = await beginEpoch(source, { ...image, stilled }, parent, target.facts.uuid);
   const drawn: DrawnJob = { ...job, target, tag, epoch };
   try {
     if (isFrozen(epoch)) options.released?.();
