@@ -17,3 +17,13 @@ export { type Report, runBench } from './run.js';
 export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './study/evolving.js';
 export { PATTERNS } from './workload/change.js';
 export { CONTENTS, type ImageFacts, type ImageOptions, makeImage } from './workload/image.js';
+export {
+  counterOf,
+  FIRST_BYTES,
+  type Memory,
+  momentOf,
+  RAM_BYTES,
+  SECOND_BYTES,
+  SLOWLY,
+  writeTinyGuest,
+} from './workload/tiny-guest.js';

@@ -32,6 +32,7 @@ export const CASES = {
     'update',
     'diff',
     'bulk',
+    'pause',
   ],
   scale: [
     'by-size',
@@ -55,6 +56,7 @@ export const WITH_OWN_IMAGES: ReadonlySet<string> = new Set([
   'by-size',
   'history',
   'huge',
+  'pause',
   'sparse',
 ]);
 

@@ -8,6 +8,7 @@ import { dirty } from './commands/dirty.js';
 import { first, none, zlib } from './commands/first.js';
 import { diff, start } from './commands/later.js';
 import { next } from './commands/next.js';
+import { pause } from './commands/pause.js';
 import { remove } from './commands/remove.js';
 import { restore, update, verify } from './commands/restore.js';
 import type { Job } from './job.js';
@@ -68,6 +69,7 @@ const RUN: Readonly<Record<string, Case>> = {
   update,
   diff,
   bulk,
+  pause,
   'by-size': bySize,
   'by-rate': byRate,
   'by-pattern': byPattern,

@@ -2,14 +2,10 @@
 // what happened and one of what to do. A fault is data, so it survives a hop between threads as
 // { code, details } and is said in the same words on the other side.
 
+import { type Saying, say } from './saying.js';
 import { formatSize } from './units.js';
+import { VM_SAYINGS } from './vm-faults.js';
 
-interface Saying {
-  readonly what: string;
-  readonly advice: string;
-}
-
-const say = (what: string, advice: string): Saying => ({ what, advice });
 const at = (offset: number): string => `offset ${offset} (0x${offset.toString(16)})`;
 
 const CATALOGUE = {
@@ -212,6 +208,7 @@ const CATALOGUE = {
       `The command after the group ${JSON.stringify(d.group)} (${d.command}) ${d.how}.`,
       'The snapshots are whole; see to it by hand that the images may change again.',
     ),
+  ...VM_SAYINGS,
   // writing
   'disk-full': (d: { path: string }) =>
     say(
@@ -314,6 +311,7 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'digest-mismatch',
   'payload-damaged',
   'stream-damaged',
+  'point-damaged',
 ]);
 
 /** Names and texts come from files that anybody may have written: none may break a line or move a cursor. */

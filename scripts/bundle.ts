@@ -4,6 +4,8 @@
 //     dist/run/nvsnap.js     the command
 //     dist/run/index.js      the library
 //     dist/run/bulk.js       bulk runs, for the library
+//     dist/run/vm.js         live machines, for the library
+//     dist/run/watchdog.js   what lets a machine go on when nobody else does
 //     dist/run/stage.js      the door for stages
 //     dist/run/source.js     the contract of dirty sources
 //     dist/run/examine.js    the examiners of stages and dirty sources
@@ -41,6 +43,8 @@ const { metafile } = await build({
     nvsnap: 'cli/main.ts',
     index: 'snapshot/index.ts',
     bulk: 'bulk/index.ts',
+    vm: 'vm/index.ts',
+    watchdog: 'vm/watchdog.ts',
     stage: 'pipeline/index.ts',
     source: 'dirty/source.ts',
     examine: 'examine/index.ts',

@@ -27,8 +27,9 @@ type View = readonly string[] | typeof EVERY_DOOR | typeof EVERY_FILE;
 
 /** What each room may import, written out in full so that no one has to compute a closure. */
 const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
-  ['cli', ['bench', 'bulk', 'snapshot', 'pipeline', 'disk']],
-  ['bench', ['bulk', 'snapshot', 'stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
+  ['cli', ['bench', 'vm', 'bulk', 'snapshot', 'pipeline', 'disk']],
+  ['bench', ['vm', 'bulk', 'snapshot', 'stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
+  ['vm', ['bulk', 'snapshot', 'disk']],
   ['bulk', ['snapshot', 'disk']],
   ['snapshot', ['stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
   ['examine', ['stages', 'dirty', 'pipeline', 'disk']],

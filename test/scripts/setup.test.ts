@@ -37,6 +37,8 @@ const DOORS = [
   'bench/measure/limit-thread.ts',
   'bench/scale/read-data.ts',
   'bench/report/page.ts',
+  'vm/index.ts',
+  'vm/watchdog.ts',
 ];
 
 /**
