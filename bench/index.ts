@@ -15,6 +15,8 @@ export { writeHtml } from './report/html.js';
 export { describe } from './report/table.js';
 export { type Report, runBench } from './run.js';
 export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './study/evolving.js';
+export type { Study, Taken } from './study/study.js';
+export { describeStudy } from './study/study-table.js';
 export { PATTERNS } from './workload/change.js';
 export { CONTENTS, type ImageFacts, type ImageOptions, makeImage } from './workload/image.js';
 export {

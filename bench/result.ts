@@ -1,7 +1,7 @@
 // What a case hands back: figures round by round, and what they are held against.
 
 import type { StageReport } from '../pipeline/index.js';
-import { median } from './measure/race.js';
+import { median } from './measure/median.js';
 import type { CaseName, Level } from './options.js';
 
 /** One contender's figures. */

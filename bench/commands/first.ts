@@ -26,46 +26,36 @@ import {
   takeFirst,
 } from './stores.js';
 
-/** A contender beside us, and how its output is proven. */
-interface Peer {
-  readonly contender: Contender;
-  check(): Promise<unknown>;
-}
-
-const qemu = (job: Job, image: string, codec: 'zstd' | 'zlib' | 'none'): Peer => {
+const qemu = (job: Job, image: string, codec: 'zstd' | 'zlib' | 'none'): Contender => {
   const { scratch } = job;
   const out = scratch.path('peer.qcow2');
   return {
-    contender: {
-      name: 'qemu-img',
-      prepare: () => {
-        scratch.drop('peer.qcow2');
-        settle(job, image);
-      },
-      commands: () => [qemuToQcow2(image, out, codec)],
-      outputs: () => [out],
+    name: 'qemu-img',
+    prepare: () => {
+      scratch.drop('peer.qcow2');
+      settle(job, image);
     },
-    check: async () => {
+    commands: () => [qemuToQcow2(image, out, codec)],
+    outputs: () => [out],
+    prove: async () => {
       await execute(scratch, qemuCompare(image, out));
       scratch.drop('peer.qcow2');
     },
   };
 };
 
-const archiving = (job: Job, image: string, archiver: Archiver): Peer => {
+const archiving = (job: Job, image: string, archiver: Archiver): Contender => {
   const { scratch } = job;
   const { name, folder } = archiver;
   return {
-    contender: {
-      name,
-      prepare: async () => {
-        await archiver.begin();
-        settle(job, image);
-      },
-      commands: () => [archiver.put(image, FIRST_TAG)],
-      outputs: () => [folder],
+    name,
+    prepare: async () => {
+      await archiver.begin();
+      settle(job, image);
     },
-    check: async () => {
+    commands: () => [archiver.put(image, FIRST_TAG)],
+    outputs: () => [folder],
+    prove: async () => {
       const out = scratch.path(RESTORED);
       await execute(scratch, archiver.get(image, FIRST_TAG, out));
       await checkFile(name, image, out);
@@ -75,24 +65,19 @@ const archiving = (job: Job, image: string, archiver: Archiver): Peer => {
   };
 };
 
-const copying = (job: Job, image: string, name: 'cp' | 'dd'): Peer => {
+const copying = (job: Job, image: string, name: 'cp' | 'dd'): Contender => {
   const { scratch } = job;
   const out = scratch.path('peer.img');
   const copy = name === 'cp' ? cpSparse : ddCopy;
   return {
-    contender: {
-      name,
-      prepare: () => {
-        scratch.drop('peer.img');
-        settle(job, image);
-      },
-      commands: () => [copy(image, out)],
-      outputs: () => [out],
-    },
-    // The next to run removes it: what is there is checked at once.
-    check: async () => {
+    name,
+    prepare: () => {
       scratch.drop('peer.img');
-      await execute(scratch, copy(image, out));
+      settle(job, image);
+    },
+    commands: () => [copy(image, out)],
+    outputs: () => [out],
+    prove: async () => {
       await checkFile(name, image, out);
       scratch.drop('peer.img');
     },
@@ -108,9 +93,9 @@ interface Case {
   readonly goals: readonly Goal[];
 }
 
-const peersFor = (job: Job, image: string, { codec, peers }: Case): Peer[] => {
+const peersFor = (job: Job, image: string, { codec, peers }: Case): Contender[] => {
   const keepers = archivers(job, peers);
-  return peers.flatMap((name): Peer[] => {
+  return peers.flatMap((name): Contender[] => {
     if (!job.has(name)) return [];
     if (name === 'qemu-img') return [qemu(job, image, codec)];
     if (name === 'cp' || name === 'dd') return [copying(job, image, name)];
@@ -133,6 +118,7 @@ const measure = async (job: Job, what: Case): Promise<Result> => {
   const subject = await job.subject(what.bytes);
   const image = subject.path;
   const store = scratch.path(STORE);
+  let digest = '';
   const own = listening({
     name: 'nvsnap',
     prepare: () => {
@@ -141,12 +127,12 @@ const measure = async (job: Job, what: Case): Promise<Result> => {
     },
     commands: () => [takeFirst(job, image, store, what.codec)],
     outputs: () => [store],
+    prove: async () => {
+      digest = await checkSnapshot(job, image, store, FIRST_TAG);
+    },
   });
-  const peers = peersFor(job, image, what);
-  const contenders = [own.contender, ...peers.map(({ contender }) => contender)];
+  const contenders = [own.contender, ...peersFor(job, image, what)];
   const laps = await race(scratch, contenders, { rounds: options.rounds, work: subject.size });
-  for (const { check } of peers) await check();
-  const digest = await checkSnapshot(job, image, store, FIRST_TAG);
   const limits = await measureLimits(job, limitsFor(job, image, what, laps[0] as Laps));
   scratch.drop(STORE);
   return resultOf(

@@ -21,28 +21,23 @@ import {
   tagOf,
 } from './stores.js';
 
+/** Each reads one half. */
+const DD = 'two dd';
 const ARCHIVERS = ['borg', 'restic'];
 
-/** A peer that holds the first state already, and how its last state is proven. */
-interface Follower {
-  readonly contender: Contender;
-  check(): Promise<void>;
-}
-
-const follow = async (job: Job, subject: Subject): Promise<Follower[]> => {
+/** Peers that hold the first state already. */
+const follow = async (job: Job, subject: Subject): Promise<Contender[]> => {
   const { scratch, options } = job;
-  const followers: Follower[] = [];
+  const followers: Contender[] = [];
   for (const archiver of archivers(job, ARCHIVERS)) {
     const { name } = archiver;
     await archiver.begin();
     await execute(scratch, archiver.put(subject.path, FIRST_TAG));
     followers.push({
-      contender: {
-        name,
-        prepare: () => settle(job, subject.path),
-        commands: (round) => [archiver.put(subject.path, tagOf(round))],
-      },
-      check: async () => {
+      name,
+      prepare: () => settle(job, subject.path),
+      commands: (round) => [archiver.put(subject.path, tagOf(round))],
+      prove: async () => {
         const out = scratch.path(RESTORED);
         await execute(scratch, archiver.get(subject.path, tagOf(options.rounds), out));
         await checkFile(name, subject.path, out);
@@ -59,21 +54,21 @@ export const next = async (job: Job): Promise<Result> => {
   const subject = await job.subject(options.big);
   const store = await makeStore(job, subject.path);
   const followers = await follow(job, subject);
+  let digest = '';
   const own = listening({
     name: 'nvsnap',
     prepare: () => settle(job, subject.path),
     commands: (round) => [ours(job, 'take', subject.path, store, '--tag', tagOf(round))],
+    prove: async () => {
+      digest = await checkSnapshot(job, subject.path, store, tagOf(options.rounds));
+    },
   });
   const dd: Contender = {
-    name: 'dd',
+    name: DD,
     prepare: () => settle(job, subject.path),
     commands: () => ddHalves(subject.path, subject.size),
   };
-  const contenders = [
-    own.contender,
-    ...(job.has('dd') ? [dd] : []),
-    ...followers.map(({ contender }) => contender),
-  ];
+  const contenders = [own.contender, ...(job.has('dd') ? [dd] : []), ...followers];
   const laps = await race(scratch, contenders, {
     rounds: options.rounds,
     work: subject.size,
@@ -81,8 +76,6 @@ export const next = async (job: Job): Promise<Result> => {
       subject.advance(round);
     },
   });
-  const digest = await checkSnapshot(job, subject.path, store, tagOf(options.rounds));
-  for (const { check } of followers) await check();
   const limits = await measureLimits(job, [readLimit(subject.path), copyLimit(subject.size)]);
   scratch.drop(STORE);
   return resultOf(
@@ -92,13 +85,13 @@ export const next = async (job: Job): Promise<Result> => {
       laps,
       limits,
       missing: ['dd', ...ARCHIVERS].filter((name) => !job.has(name)).map(notInstalled),
-      // dd makes nothing that could be wrong.
-      verified: laps.map(({ name }) => name).filter((name) => name !== 'dd'),
+      // It makes nothing that could be wrong.
+      verified: laps.map(({ name }) => name).filter((name) => name !== DD),
       digest,
       insight: own.insight(),
     },
     [
-      { beside: 'dd', ratio: 0.7 },
+      { beside: DD, ratio: 0.7 },
       { beside: 'borg', ratio: 5 },
       { beside: 'restic', ratio: 10 },
     ],

@@ -84,7 +84,8 @@ const waysIn = (job: Job): Way[] => {
   ];
 };
 
-const contenderOf = (job: Job, { name, files, result, args }: Way): Contender => ({
+/** `image`: the state that stays. */
+const contenderOf = (job: Job, image: string, { name, files, result, args }: Way): Contender => ({
   name,
   prepare: async () => {
     for (const file of files) {
@@ -103,6 +104,7 @@ const contenderOf = (job: Job, { name, files, result, args }: Way): Contender =>
   },
   commands: () => [qemuImg(...args)],
   outputs: () => [result],
+  prove: () => execute(job.scratch, qemuCompare(image, result)),
 });
 
 export const remove = async (job: Job): Promise<Result> => {
@@ -122,6 +124,7 @@ export const remove = async (job: Job): Promise<Result> => {
     copyStore(base, scratch.path('internal'));
   }
   fs.rmSync(original);
+  let digest = '';
   const own = listening({
     name: 'nvsnap',
     prepare: () => {
@@ -131,16 +134,12 @@ export const remove = async (job: Job): Promise<Result> => {
     },
     commands: () => [ours(job, 'remove', work, FIRST_TAG)],
     outputs: () => [work],
+    prove: async () => {
+      digest = await checkSnapshot(job, subject.path, work, SECOND_TAG);
+    },
   });
-  const contenders = [own.contender, ...ways.map((way) => contenderOf(job, way))];
+  const contenders = [own.contender, ...ways.map((way) => contenderOf(job, subject.path, way))];
   const laps = await race(scratch, contenders, { rounds: options.rounds, work: undefined });
-  const digest = await checkSnapshot(job, subject.path, work, SECOND_TAG);
-  for (const way of ways) {
-    // Rebase and commit are given the same copies: what is there is of whichever ran last.
-    await contenderOf(job, way).prepare?.(0);
-    await execute(scratch, qemuImg(...way.args));
-    await execute(scratch, qemuCompare(subject.path, way.result));
-  }
   for (const name of ['base.qcow2', 'overlay.qcow2', 'internal']) {
     for (const end of ['', '.work']) scratch.drop(`${name}${end}`);
   }

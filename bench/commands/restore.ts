@@ -18,7 +18,16 @@ import { type Contender, race } from '../measure/race.js';
 import { CLUSTER } from '../options.js';
 import { type Result, resultOf } from '../result.js';
 import { changeImage } from '../workload/change.js';
-import { FIRST_TAG, listening, makeStore, ours, RESTORED, STORE, settle } from './stores.js';
+import {
+  checkSnapshot,
+  FIRST_TAG,
+  listening,
+  makeStore,
+  ours,
+  RESTORED,
+  STORE,
+  settle,
+} from './stores.js';
 
 const PEER_OUTPUT = 'peer.img';
 const COPY = 'copy.img';
@@ -35,6 +44,7 @@ const making = (
   file: string,
   from: string,
   commands: Contender['commands'],
+  prove: () => Promise<unknown>,
 ): Contender => ({
   name,
   prepare: () => {
@@ -43,6 +53,7 @@ const making = (
   },
   commands,
   outputs: () => [job.scratch.path(file)],
+  prove,
 });
 
 export const restore = async (job: Job): Promise<Result> => {
@@ -50,33 +61,38 @@ export const restore = async (job: Job): Promise<Result> => {
   const subject = await job.subject(options.size);
   const image = subject.path;
   const store = await makeStore(job, image);
+  let digest = '';
   const [output, other] = [scratch.path(RESTORED), scratch.path(PEER_OUTPUT)];
   const own = listening(
-    making(job, 'nvsnap', RESTORED, store, () => [ours(job, 'restore', store, FIRST_TAG, output)]),
+    making(
+      job,
+      'nvsnap',
+      RESTORED,
+      store,
+      () => [ours(job, 'restore', store, FIRST_TAG, output)],
+      async () => {
+        digest = await checkFile('nvsnap restore', image, output);
+      },
+    ),
   );
+  const proving = (name: string) => () => checkFile(name, image, other);
   const peers: Contender[] = [];
   if (job.has('qemu-img')) {
     const command = qemuRestore(store, FIRST_TAG, other);
-    peers.push(making(job, 'qemu-img', PEER_OUTPUT, store, () => [command]));
+    peers.push(making(job, 'qemu-img', PEER_OUTPUT, store, () => [command], proving('qemu-img')));
   }
   const keepers = archivers(job, ARCHIVERS);
   for (const keeper of keepers) {
     await keeper.begin();
     await execute(scratch, keeper.put(image, FIRST_TAG));
     const command = keeper.get(image, FIRST_TAG, other);
-    // What is read is in the page cache: it has just been written.
-    peers.push(making(job, keeper.name, PEER_OUTPUT, image, () => [command]));
+    const { name, folder } = keeper;
+    peers.push(making(job, name, PEER_OUTPUT, folder, () => [command], proving(name)));
   }
   const laps = await race(scratch, [own.contender, ...peers], {
     rounds: options.rounds,
     work: subject.size,
   });
-  const digest = await checkFile('nvsnap restore', image, output);
-  for (const { name, prepare, commands } of peers) {
-    await prepare?.(0);
-    for (const command of commands(0)) await execute(scratch, command);
-    await checkFile(name, image, other);
-  }
   const limits = await measureLimits(job, [
     codecLimit('decode', 'zstd', image, distinctClusters(image)),
     readLimit(store),
@@ -111,14 +127,18 @@ export const verify = async (job: Job): Promise<Result> => {
     prepare: () => settle(job, store),
     commands: () => [ours(job, 'verify', store)],
   });
-  const qemu = making(job, 'qemu-img', RESTORED, store, () => [
-    qemuRestore(store, FIRST_TAG, output),
-  ]);
+  const qemu = making(
+    job,
+    'qemu-img',
+    RESTORED,
+    store,
+    () => [qemuRestore(store, FIRST_TAG, output)],
+    () => checkFile('qemu-img', image, output),
+  );
   const contenders = job.has('qemu-img') ? [own.contender, qemu] : [own.contender];
   const laps = await race(scratch, contenders, { rounds: options.rounds, work: subject.size });
-  // What was verified is the image: another program, or else we ourselves, restored it.
-  if (!job.has('qemu-img')) await execute(scratch, ours(job, 'restore', store, FIRST_TAG, output));
-  const digest = await checkFile('qemu-img convert', image, output);
+  // What was verified is the image.
+  const digest = await checkSnapshot(job, image, store, FIRST_TAG);
   const limits = await measureLimits(job, [
     codecLimit('decode', 'zstd', image, distinctClusters(image)),
     readLimit(store),
@@ -146,6 +166,7 @@ export const update = async (job: Job): Promise<Result> => {
   const image = subject.path;
   const store = await makeStore(job, image);
   warm(store);
+  let digest = '';
   const [copy, output] = [scratch.path(COPY), scratch.path(RESTORED)];
   const restoreTo = (to: string, ...more: readonly string[]) =>
     ours(job, 'restore', store, FIRST_TAG, to, ...more);
@@ -155,8 +176,18 @@ export const update = async (job: Job): Promise<Result> => {
     prepare: () => settle(job, copy),
     commands: () => [restoreTo(copy, '--in-place')],
     outputs: () => [copy],
+    prove: async () => {
+      digest = await checkFile('nvsnap restore --in-place', image, copy);
+    },
   });
-  const whole = making(job, WHOLE, RESTORED, store, () => [restoreTo(output)]);
+  const whole = making(
+    job,
+    WHOLE,
+    RESTORED,
+    store,
+    () => [restoreTo(output)],
+    () => checkFile('nvsnap restore', image, output),
+  );
   const laps = await race(scratch, [own.contender, whole], {
     rounds: options.rounds,
     work: subject.size,
@@ -169,8 +200,6 @@ export const update = async (job: Job): Promise<Result> => {
       });
     },
   });
-  const digest = await checkFile('nvsnap restore --in-place', image, copy);
-  await checkFile('nvsnap restore', image, output);
   const limits = await measureLimits(job, [readLimit(copy), copyLimit(bytesOf(copy))]);
   for (const name of [COPY, RESTORED, STORE]) scratch.drop(name);
   return resultOf(

@@ -16,6 +16,8 @@ export interface Contender {
   outputs?(): readonly string[];
   /** Gets what its only command printed. */
   heard?(text: string): void;
+  /** Throws unless what the last round made is right; called right after it, not timed. */
+  prove?(): Promise<unknown>;
   /** Where on a curve this is. */
   readonly at?: number | string;
   /** Bytes worked on, where they are not those of the race. */
@@ -97,6 +99,7 @@ export const race = (
           const milliseconds = await time(scratch, contender, round);
           // Now: the next may write to the same file.
           made = contender.outputs?.().reduce((sum, path) => sum + bytesOf(path), 0);
+          if (round === rounds) await contender.prove?.();
           return milliseconds;
         },
         made: () => made,
@@ -105,7 +108,3 @@ export const race = (
     rounds,
     beforeRound,
   );
-
-/** The middle value; of an even number, the lower of the two in the middle. */
-export const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor((values.length - 1) / 2)] ?? Number.NaN;

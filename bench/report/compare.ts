@@ -2,7 +2,7 @@
 // side of every round of the other, and the medians are apart by more than a few percent. Of three rounds each, this
 // happens by chance in one of ten comparisons of equals, of five each in one of 126.
 
-import { median } from '../measure/race.js';
+import { median } from '../measure/median.js';
 import type { Laps, Result } from '../result.js';
 import type { Report } from '../run.js';
 import { atWords, columns, timeWords } from './table.js';

@@ -1,6 +1,6 @@
 // What a plot shows of a result: plain figures, made once for the page and for who wants to look at them.
 
-import { median } from '../measure/race.js';
+import { median } from '../measure/median.js';
 import type { Laps, Result } from '../result.js';
 import { atWords } from './table.js';
 

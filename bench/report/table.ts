@@ -1,7 +1,7 @@
 // The results as text.
 
 import { formatSize } from '../../disk/index.js';
-import { median } from '../measure/race.js';
+import { median } from '../measure/median.js';
 import type { Axis, Laps, Ratio, Result } from '../result.js';
 import type { Report } from '../run.js';
 import type { ImageFacts } from '../workload/image.js';

@@ -1,7 +1,7 @@
 // Curves: the same command as one thing after another changes, every point in turn in each round.
 
 import { availableParallelism } from 'node:os';
-import { formatSize, KiB, MiB } from '../../disk/index.js';
+import { KiB, MiB } from '../../disk/index.js';
 import {
   checkSnapshot,
   copyStore,
@@ -14,7 +14,6 @@ import {
 } from '../commands/stores.js';
 import type { Job } from '../job.js';
 import { digestOf } from '../measure/check.js';
-import { execute } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
 import type { CaseName } from '../options.js';
 import { type Axis, type Result, resultOf } from '../result.js';
@@ -26,12 +25,39 @@ const WORK = 'curve.qcow2';
 /** Curves are drawn with half of the image, since there are many points. */
 const SHARE = 0.5;
 
-/** One point of a curve. */
-interface Point {
-  readonly contender: Contender;
-  /** Proves what was made; resolves to its digest. */
-  check(): Promise<string>;
-}
+/** Proves what a point of a curve has made; resolves to its digest. */
+type Prove = () => Promise<string>;
+
+/** A point of a curve: a contender that proves itself, and tells with what digest. */
+const point = (contender: Contender, prove: Prove, digests: string[]): Contender => ({
+  ...contender,
+  prove: async () => {
+    digests.push(await prove());
+  },
+});
+
+/** A contender, and its proof. */
+type Point = readonly [contender: Contender, prove: Prove];
+
+/** Lets points run in turn. */
+const drawPoints = async (
+  job: Job,
+  points: readonly Point[],
+  work: number,
+): Promise<Pick<Result, 'laps' | 'verified' | 'digest'>> => {
+  const digests: string[] = [];
+  const laps = await race(
+    job.scratch,
+    points.map(([contender, prove]) => point(contender, prove, digests)),
+    { rounds: job.options.rounds, work },
+  );
+  for (const file of [WORK, STORE]) job.scratch.drop(file);
+  return {
+    laps: laps.toSorted((a, b) => a.name.localeCompare(b.name)),
+    verified: laps.map(({ name, at }) => `${name} ${at}`),
+    digest: digestOf(...digests),
+  };
+};
 
 const draw = async (
   job: Job,
@@ -40,31 +66,11 @@ const draw = async (
   axis: Axis,
   points: readonly Point[],
   work: number,
-): Promise<Result> => {
-  const laps = await race(
-    job.scratch,
-    points.map(({ contender }) => contender),
-    { rounds: job.options.rounds, work },
-  );
-  const digests: string[] = [];
-  for (const { contender, check } of points) {
-    // What lies there is of whoever ran last.
-    await contender.prepare?.(1);
-    for (const command of contender.commands(1)) await execute(job.scratch, command);
-    digests.push(await check());
-  }
-  for (const file of [WORK, STORE]) job.scratch.drop(file);
-  return resultOf(
+): Promise<Result> =>
+  resultOf(
     { level: 'scale', case: name },
-    {
-      title,
-      axis,
-      laps,
-      verified: points.map(({ contender }) => `${contender.name} ${contender.at}`),
-      digest: digestOf(...digests),
-    },
+    { title, axis, ...(await drawPoints(job, points, work)) },
   );
-};
 
 /** A first take, with these words more. */
 const firstPoint = (
@@ -75,8 +81,8 @@ const firstPoint = (
   ...more: readonly string[]
 ): Point => {
   const store = job.scratch.path(WORK);
-  return {
-    contender: {
+  return [
+    {
       name: 'first take',
       at,
       prepare: () => {
@@ -86,8 +92,8 @@ const firstPoint = (
       commands: () => [takeFirst(job, image, store, compression, ...more)],
       outputs: () => [store],
     },
-    check: () => checkSnapshot(job, image, store, FIRST_TAG),
-  };
+    () => checkSnapshot(job, image, store, FIRST_TAG),
+  ];
 };
 
 /** A next take on a copy of a store, after the image has changed so. */
@@ -100,8 +106,8 @@ const nextPoint = (
   ...more: readonly string[]
 ): Point => {
   const store = job.scratch.path(WORK);
-  return {
-    contender: {
+  return [
+    {
       name: 'next take',
       at,
       prepare: (round) => {
@@ -112,48 +118,35 @@ const nextPoint = (
       },
       commands: () => [ours(job, 'take', subject.path, store, '--tag', NEXT_TAG, ...more)],
     },
-    check: async () => {
-      const digest = await checkSnapshot(job, subject.path, store, NEXT_TAG);
-      subject.reset();
-      return digest;
-    },
-  };
+    () => checkSnapshot(job, subject.path, store, NEXT_TAG),
+  ];
 };
 
-const subjectOf = (job: Job): Promise<Subject> =>
-  job.subject(Math.max(MiB, Math.floor((job.options.size * SHARE) / MiB) * MiB));
+const sizeOf = ({ options }: Job, share: number): number =>
+  Math.max(MiB, Math.floor((options.size * share) / MiB) * MiB);
+
+const subjectOf = (job: Job): Promise<Subject> => job.subject(sizeOf(job, SHARE));
 
 /** First and next takes of images of several sizes. */
 export const bySize = async (job: Job): Promise<Result> => {
-  const laps: Result['laps'][number][] = [];
-  const digests: string[] = [];
-  const verified: string[] = [];
-  const { rounds, size } = job.options;
+  const parts: Pick<Result, 'laps' | 'verified' | 'digest'>[] = [];
   for (const share of [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]) {
-    const subject = await job.subject(Math.max(MiB, Math.floor((size * share) / MiB) * MiB));
+    const subject = await job.subject(sizeOf(job, share));
     const base = await makeStore(job, subject.path);
     const points = [
       firstPoint(job, subject.path, subject.size, 'zstd'),
       nextPoint(job, subject, base, subject.size, undefined),
     ];
-    const contenders = points.map(({ contender }) => contender);
-    laps.push(...(await race(job.scratch, contenders, { rounds, work: subject.size })));
-    for (const { contender, check } of points) {
-      await contender.prepare?.(1);
-      for (const command of contender.commands(1)) await execute(job.scratch, command);
-      digests.push(await check());
-      verified.push(`${contender.name} ${formatSize(subject.size)}`);
-    }
+    parts.push(await drawPoints(job, points, subject.size));
   }
-  for (const file of [WORK, STORE]) job.scratch.drop(file);
   return resultOf(
     { level: 'scale', case: 'by-size' },
     {
       title: 'by size of the image',
       axis: { label: 'size of the image', kind: 'bytes' },
-      laps: laps.toSorted((a, b) => a.name.localeCompare(b.name)),
-      verified,
-      digest: digestOf(...digests),
+      laps: parts.flatMap(({ laps }) => laps).toSorted((a, b) => a.name.localeCompare(b.name)),
+      verified: parts.flatMap(({ verified }) => verified),
+      digest: digestOf(...parts.map(({ digest }) => digest)),
     },
   );
 };
@@ -232,6 +225,5 @@ export const byThreads = async (job: Job): Promise<Result> => {
   ]);
   const axis: Axis = { label: 'threads of each stage', kind: 'count' };
   const title = `by threads, on ${availableParallelism()} processors`;
-  const result = await draw(job, 'by-threads', title, axis, points, subject.size);
-  return { ...result, laps: result.laps.toSorted((a, b) => a.name.localeCompare(b.name)) };
+  return draw(job, 'by-threads', title, axis, points, subject.size);
 };

@@ -1,7 +1,7 @@
 // A study's results as text.
 
 import { formatSize } from '../../disk/index.js';
-import { median } from '../measure/race.js';
+import { median } from '../measure/median.js';
 import { columns } from '../report/table.js';
 import type { RoundKind } from './evolution.js';
 import type { Spent, Study, Taken, Variant } from './study.js';

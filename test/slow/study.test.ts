@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import type { Study, Taken } from '../../bench/study/study.js';
-import { describeStudy } from '../../bench/study/study-table.js';
+import { describeStudy, type Study, type Taken } from '../../bench/index.js';
 
 t.setTimeout(240_000);
 

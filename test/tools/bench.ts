@@ -33,7 +33,7 @@ const CONTENDERS: Readonly<Record<string, readonly string[]>> = {
   remove: ['nvsnap', 'qemu-img snapshot -d', 'qemu-img rebase', 'qemu-img commit'],
   start: ['nvsnap', 'node', '1.5 × node + 80 ms'],
   none: ['nvsnap', 'qemu-img', 'cp', 'dd'],
-  next: ['nvsnap', 'dd', 'borg', 'restic'],
+  next: ['nvsnap', 'two dd', 'borg', 'restic'],
   update: ['nvsnap', 'whole'],
   diff: ['nvsnap', 'cmp'],
   overhead: ['pools', 'fused'],
@@ -44,7 +44,7 @@ const CONTENDERS: Readonly<Record<string, readonly string[]>> = {
 
 /** What is not this machine's, or makes nothing that could be wrong. */
 const UNVERIFIED = new Set([
-  'dd',
+  'two dd',
   'cmp',
   'node',
   '1.5 × node + 80 ms',
