@@ -151,6 +151,7 @@ export class PointRun {
       machine: this.#place.machine,
       settings,
       maxPauseMs: this.#options.maxPauseMs,
+      litter: receiver?.place ?? null,
       log: this.#place.folder.log,
       onStep: (step) => this.#step(step),
     });
