@@ -25,7 +25,7 @@ export const VM_SAYINGS = {
   'qmp-refused': (d: { address: string; command: string; reason: string }) =>
     say(
       `QEMU at ${d.address} refused ${JSON.stringify(d.command)}: ${d.reason}.`,
-      'Nothing was saved; the machine is as it was.',
+      'The machine is as it was; docs/live.md says what it needs.',
     ),
   'vm-unsuitable': (d: { problem: string; advice: string }) => say(d.problem, d.advice),
   'vm-resumed': (d: { by: string }) =>

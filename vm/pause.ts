@@ -23,6 +23,8 @@ export interface PauseOptions {
   readonly machine: Machine;
   readonly settings: Settings;
   readonly maxPauseMs: number;
+  /** A folder that the watchdog removes when we are gone; null for none. */
+  readonly litter: string | null;
   /** Path of the watchdog's log. */
   readonly log: string;
   /** Told of each step, as it begins. */
@@ -56,9 +58,10 @@ export class Pause {
 
   /** Posts the watchdog and makes the settings; the machine still runs. */
   static async prepare(options: PauseOptions): Promise<Pause> {
-    const { qmp, address, machine, settings, maxPauseMs, log } = options;
+    const { qmp, address, machine, settings, maxPauseMs, log, litter } = options;
     const { running, pid } = machine;
-    const order = { address, pid, owner: process.pid, running, settings, maxPauseMs };
+    const owner = process.pid;
+    const order = { address, pid, owner, running, settings, maxPauseMs, litter };
     const pause = new Pause(options, await Guard.post(qmp, log, order));
     try {
       await changeSettings(qmp, settings);

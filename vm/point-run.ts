@@ -69,6 +69,7 @@ export class PointRun {
       const { folder, tag, regions } = this.#place;
       const stores = regions.map(({ id }) => folder.memoryStore(id));
       if (this.#options.state === 'device') stores.push(folder.stateStore);
+      await folder.checkFree(tag, stores);
       folder.begin(
         tag,
         stores.map((store) => ({ store, snapshot: tag })),
@@ -78,7 +79,7 @@ export class PointRun {
     } catch (error) {
       this.#stop.abort(error);
       await Promise.allSettled(this.#members.map(({ ended }) => ended));
-      // What cannot be removed now, the next run removes.
+      // What cannot be removed now, the next run removes. Where nothing was begun, this finds nothing.
       await this.#place.folder.abandon(this.#place.tag).catch(() => {});
       throw error;
     } finally {
@@ -151,6 +152,7 @@ export class PointRun {
       machine: this.#place.machine,
       settings,
       maxPauseMs: this.#options.maxPauseMs,
+      litter: receiver?.place ?? null,
       log: this.#place.folder.log,
       onStep: (step) => this.#step(step),
     });

@@ -140,6 +140,14 @@ export class PointsFolder {
     return fs.existsSync(this.#file(tag, MANIFEST));
   }
 
+  /** Refuses a tag that a snapshot has which is no part of a point: what is half of one is removed by its tag. */
+  async checkFree(tag: string, stores: readonly string[]): Promise<void> {
+    for (const store of stores.filter((path) => fs.existsSync(path))) {
+      const taken = (await list({ store })).some((snapshot) => snapshot.tag === tag);
+      if (taken) throw fault('tag-taken', { tag, store });
+    }
+  }
+
   /** Says, durably, that these snapshots are a point's only when its manifest is there. */
   begin(tag: string, parts: readonly Part[]): void {
     const path = this.#file(tag, BEGUN);

@@ -7,22 +7,32 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fault, ioFault, reasonOf } from '../disk/index.js';
+import { MAX_SOCKET_PATH } from './address.js';
 import { ownerOf } from './process.js';
 import type { Qmp } from './qmp.js';
+
+const PREFIX = 'nvsnap-vm-';
+const SOCKET = 'state.sock';
+
+/** Where such folders are made: a socket's path may not be long. */
+const socketBase = (): string => {
+  const longest = join(tmpdir(), `${PREFIX}XXXXXX`, SOCKET);
+  return Buffer.byteLength(longest) > MAX_SOCKET_PATH ? '/tmp' : tmpdir();
+};
 
 /** A folder for one socket, that only we and QEMU's user may enter. */
 export class SocketFolder {
   readonly path: string;
 
   constructor(pid: number | null) {
-    this.path = fs.mkdtempSync(join(tmpdir(), 'nvsnap-vm-'));
+    this.path = fs.mkdtempSync(join(socketBase(), PREFIX));
     const owner = pid === null ? undefined : ownerOf(pid);
     // Only root may give it away; anybody else is QEMU's own user, or is refused by QEMU.
     if (owner && process.getuid?.() === 0) fs.chownSync(this.path, owner.uid, owner.gid);
   }
 
   get socket(): string {
-    return join(this.path, 'state.sock');
+    return join(this.path, SOCKET);
   }
 
   /** For QEMU: "unix:PATH". */
@@ -45,6 +55,8 @@ export class SocketFolder {
 /** Takes what the one client that connects sends, into a new file. */
 export class StateReceiver {
   readonly uri: string;
+  /** Path of the folder in which the socket is. */
+  readonly place: string;
   readonly #folder: SocketFolder;
   readonly #server: Server;
   readonly #file: string;
@@ -56,6 +68,7 @@ export class StateReceiver {
     this.#server = server;
     this.#file = file;
     this.uri = folder.uri;
+    this.place = folder.path;
     this.#received = new Promise((resolve, reject) => {
       server.once('connection', (socket) => {
         this.#connection = socket;

@@ -13,4 +13,6 @@ export interface WatchOrder {
   readonly running: boolean;
   readonly settings: Settings;
   readonly maxPauseMs: number;
+  /** A folder that is to go with whoever made it; null for none. */
+  readonly litter: string | null;
 }

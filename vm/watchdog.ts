@@ -92,6 +92,7 @@ const main = async (): Promise<void> => {
   if (!order) return;
   say(`process ${order.owner} is gone before it was done`);
   await recoverSomehow(order);
+  if (order.litter !== null) fs.rmSync(order.litter, { recursive: true, force: true });
 };
 
 await main();

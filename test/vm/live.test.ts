@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { counterOf, momentOf } from '../../bench/index.js';
-import { check } from '../../snapshot/index.js';
+import { check, list, take } from '../../snapshot/index.js';
 import {
   createMachineEmitter,
   listMachine,
@@ -207,6 +207,13 @@ t.test(
       ['still', 'ran', 'paused'],
     );
     await t.rejects(takePoint({ ...base, tag: 'ran' }), { code: 'point-taken' });
+    const own = { image: machine.memory.first, store: join(stores, 'memory', 'first.qcow2') };
+    await take({ ...own, tag: 'mine' });
+    await t.rejects(takePoint({ ...base, tag: 'mine' }), { code: 'tag-taken' });
+    t.ok(
+      (await list(own)).some(({ tag }) => tag === 'mine'),
+      'what is no part of a point stays',
+    );
     await t.rejects(resumePoint({ qmp: machine.socket, stores, tag: 'still' }), {
       code: 'vm-differs',
       message: /has no device state/,

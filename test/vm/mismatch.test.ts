@@ -158,15 +158,11 @@ t.test('what is not the machine of the point', async (t) => {
       change: (words) => (change ? change(alike(words), place) : alike(words)),
     };
     const machine = await tinyMachine(t, folder, options);
-    const before = (path: string): Buffer =>
-      createHash('sha256').update(fs.readFileSync(path)).digest();
-    const was = Object.values(memory).map(before);
     await t.rejects(
       resumePoint({ qmp: machine.socket, stores, tag: 'point' }),
       { code: 'vm-differs', message: says },
       name,
     );
-    t.same(Object.values(memory).map(before), was, `${name}: nothing was written`);
     t.match(await machine.ask((qmp) => qmp.execute('query-status')), { running: false });
     await machine.kill();
     back?.();
