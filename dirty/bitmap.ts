@@ -1,8 +1,14 @@
 // bitmap:FILE: one bit for each page of the image, the lowest bit of each byte first, as QEMU's and KVM's dirty
 // logs have it on a little-endian machine. Set: the page may have been written since the parent was taken.
 
-import fs from 'node:fs';
-import { bitmapBytes, bitmapExtents, hasBitsPast, PAGE_BYTES, parseSize } from '../disk/index.js';
+import {
+  attachFile,
+  bitmapBytes,
+  bitmapExtents,
+  hasBitsPast,
+  PAGE_BYTES,
+  parseSize,
+} from '../disk/index.js';
 import type { SourceKind, SourceSpec } from './spec.js';
 import { type TrackerFile, trackerFileSource, unsuitable } from './tracker-file.js';
 
@@ -28,13 +34,8 @@ const pageOf = ({ name, values }: SourceSpec): number => {
 
 const readWhole = ({ path, fd, size }: TrackerFile, name: string): Buffer => {
   const bits = Buffer.alloc(size);
-  let done = 0;
-  while (done < size) {
-    const got = fs.readSync(fd, bits, done, size - done, done);
-    if (got === 0) throw unsuitable(name, `${path} became shorter while it was read`);
-    done += got;
-  }
-  return bits;
+  if (attachFile({ path, fd }).read(bits, 0) === size) return bits;
+  throw unsuitable(name, `${path} became shorter while it was read`);
 };
 
 export const bitmapKind: SourceKind = {

@@ -4,7 +4,8 @@
 // that share a tracker would each take the other's changes for their own.
 
 import fs from 'node:fs';
-import { fault, ioFault, syncFolder, tryLockByte } from '../disk/index.js';
+import { Fault, ioFault, syncFolder } from '../disk/index.js';
+import { openLocked } from './lock-file.js';
 import type { Since, TrackedImage } from './source.js';
 
 /** Far more than is written; a longer file is not ours. */
@@ -45,14 +46,9 @@ export class LineFile {
   constructor(source: string, path: string) {
     this.path = path;
     try {
-      const { O_RDWR, O_CREAT } = fs.constants;
-      this.#fd = fs.openSync(path, O_RDWR | O_CREAT, 0o644);
+      this.#fd = openLocked(source, path, { mode: 0o644 });
     } catch (error) {
-      throw ioFault(error, path, 'open');
-    }
-    if (!tryLockByte(this.#fd, 0)) {
-      fs.closeSync(this.#fd);
-      throw fault('dirty-busy', { source, path });
+      throw error instanceof Fault ? error : ioFault(error, path, 'open');
     }
     const raw = Buffer.alloc(MAX_BYTES);
     this.#before = raw.toString('utf8', 0, fs.readSync(this.#fd, raw, 0, MAX_BYTES, 0));

@@ -115,3 +115,22 @@ export const lockAlone = (fd: number): string | undefined => {
   if (mine && !isByteLocked(fd, WRITER_LOCK_BYTE)) return undefined;
   return findHolder(fd, WRITER_LOCK_BYTE);
 };
+
+/** Removes a regular file that no process has locked as its writer; leaves it when that cannot be told. */
+export const removeAbandoned = (path: string): void => {
+  const { O_RDWR, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
+  let fd: number;
+  try {
+    fd = fs.openSync(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK);
+  } catch {
+    return;
+  }
+  try {
+    const isOurs = fs.fstatSync(fd).isFile() && tryLockByte(fd, WRITER_LOCK_BYTE);
+    if (isOurs && isNamed(path, fd)) fs.rmSync(path, { force: true });
+  } catch {
+    // Whose folder this is may not let others remove anything.
+  } finally {
+    fs.closeSync(fd);
+  }
+};

@@ -43,7 +43,11 @@ export class Pool {
   readonly #endsName = channelName();
   /** Who waits for the ends of a run, by its number. */
   readonly #listeners = new Map<number, (ending: Ending) => void>();
+  /** Who is to hear that they will never come. */
+  readonly #waiting = new Map<number, (error: unknown) => void>();
   #closed = false;
+  /** False once a thread has ended. */
+  #whole = true;
   #broken: { readonly error: unknown } | undefined;
   /** Set when the pool is to end with its last run. */
   #retired: { readonly closed: Promise<void>; end(): void } | undefined;
@@ -65,14 +69,23 @@ export class Pool {
       workerData: setup,
     });
     // A stage may throw from a timer, between two batches: unheard, that would end the process.
-    this.#piscina.on('error', (error: unknown) => {
-      this.#broken ??= { error };
+    this.#piscina.on('error', (error: unknown) => this.giveUp(error));
+    // One that exits does so in silence, unless it has a batch. What it has thrown comes right after this.
+    this.#piscina.on('workerDestroy', () => {
+      if (this.#closed) return;
+      this.#whole = false;
+      setImmediate(() => this.giveUp(new Error('its thread has exited')));
     });
   }
 
-  /** What a thread threw while no batch was with it. */
+  /** Why a thread has ended while no batch was with it. */
   get broken(): { readonly error: unknown } | undefined {
     return this.#broken;
+  }
+
+  /** True while all of its threads can be used. */
+  get usable(): boolean {
+    return this.#whole && this.#broken === undefined;
   }
 
   /** True while a run uses it. */
@@ -127,10 +140,9 @@ export class Pool {
     try {
       await new Promise<void>((resolve, reject) => {
         timer = setTimeout(() => {
-          const error = new Error(`it did not come to an end within ${patience} seconds`);
-          this.#broken ??= { error };
-          reject(error);
+          this.giveUp(new Error(`it did not come to an end within ${patience} seconds`));
         }, patience * 1000);
+        this.#waiting.set(run, reject);
         this.#listeners.set(run, (ending) => {
           endings.push(ending);
           if (endings.length === enders) resolve();
@@ -141,6 +153,7 @@ export class Pool {
     } finally {
       clearTimeout(timer);
       this.#listeners.delete(run);
+      this.#waiting.delete(run);
     }
   }
 
@@ -158,9 +171,10 @@ export class Pool {
     return outcome;
   }
 
-  /** Gives up on threads that do not answer: nobody is to use them again. */
+  /** Gives up on threads that have ended or do not answer: nobody is to use the pool again, or to wait for it. */
   giveUp(error: unknown): void {
     this.#broken ??= { error };
+    for (const reject of this.#waiting.values()) reject(this.#broken.error);
   }
 
   /** Ends the threads once no run uses them; resolves when they have ended. */

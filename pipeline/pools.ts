@@ -48,12 +48,18 @@ export class Pools {
     this.#spare = spare > 0 ? new Pool(spare) : undefined;
   }
 
+  #threadsFor({ threads, most = Number.POSITIVE_INFINITY }: StagePlace): number {
+    return Math.min(this.#threads ?? threads, most);
+  }
+
   /** The pool of a stage, if it runs and can serve another run. */
-  #running({ name, module, threads }: StagePlace): Pool | undefined {
+  #running(place: StagePlace): Pool | undefined {
+    const { name, module, most = Number.POSITIVE_INFINITY } = place;
     const known = this.#pools.get(name);
-    if (known?.module !== module || known.pool.broken) return undefined;
+    if (known?.module !== module || !known.pool.usable) return undefined;
     // Who comes while others are at work has to do with what they have.
-    return known.pool.threads === (this.#threads ?? threads) || known.pool.busy
+    return known.pool.threads === this.#threadsFor(place) ||
+      (known.pool.busy && known.pool.threads <= most)
       ? known.pool
       : undefined;
   }
@@ -68,7 +74,7 @@ export class Pools {
     const running = this.#running(place);
     if (running) return running;
     const { name, module } = place;
-    const threads = this.#threads ?? place.threads;
+    const threads = this.#threadsFor(place);
     const known = this.#pools.get(name);
     if (known) this.#closing.push(known.pool.retire());
     const pool = this.#takeSpare(threads) ?? new Pool(threads, module);

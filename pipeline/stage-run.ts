@@ -70,8 +70,13 @@ export class StageRun {
     return this.#parts.length > 0 ? { ...report, parts: this.#parts } : report;
   }
 
+  /** Its name for people. */
+  get #title(): string {
+    return this.use.title ?? this.use.name;
+  }
+
   #failure(offset: number, error: unknown): Fault {
-    const details = { stage: this.use.name, offset, reason: reasonOf(error) };
+    const details = { stage: this.#title, offset, reason: reasonOf(error) };
     return fault('stage-failed', details, error);
   }
 
@@ -106,12 +111,14 @@ export class StageRun {
       if (ending.part !== undefined) parts.push(ending.part);
     }
     this.#parts = parts;
+    // A thread may have ended before it could be asked.
+    if (sound) this.check();
   }
 
   /** The threads do not answer any more. */
   #stuck(seconds: number): Fault {
     const stuck = fault('stage-stuck', {
-      stage: this.use.name,
+      stage: this.#title,
       offset: Math.min(...this.#out),
       seconds,
     });

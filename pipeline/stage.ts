@@ -46,14 +46,14 @@ export interface Setting {
   readonly kept: unknown;
 }
 
-/** A stage as one thread has it open. All of it may be asynchronous. */
+/** A stage as one thread has it open. All but encode and decode may be asynchronous. */
 export interface StageThread<Part = unknown> {
   /** Does the stage's work on one batch, in place. Throwing fails the run, naming stage and offset. */
   batch?(batch: Batch): void | Promise<void>;
   /** Writes what is to be stored for `bytes` into `into`; returns how many bytes, or 0 to leave them as they are. */
-  encode?(bytes: Buffer, into: Buffer): number | Promise<number>;
+  encode?(bytes: Buffer, into: Buffer): number;
   /** Writes what `encode` was given into `into`; returns how many bytes. Throws when it cannot: trust nothing. */
-  decode?(bytes: Buffer, into: Buffer): number | Promise<number>;
+  decode?(bytes: Buffer, into: Buffer): number;
   /** What this thread has found out: plain data. */
   flush?(): Part | Promise<Part>;
   close?(): void | Promise<void>;

@@ -9,10 +9,14 @@ export interface StagePlace {
   /** URL of the module. */
   readonly module: string;
   readonly threads: number;
+  /** Most threads it works in, also where every stage gets the same number. Default: any number. */
+  readonly most?: number | undefined;
 }
 
 /** A stage in a line of stages. */
 export interface StageUse extends StagePlace {
+  /** Its name for people, where that is another one. */
+  readonly title?: string | undefined;
   /** Plain data for `open`. */
   readonly options: unknown;
   /** True to start the threads when the run's first batch is read, since they are sure to pay. */
@@ -23,7 +27,7 @@ export interface StageUse extends StagePlace {
    */
   readonly beginsHere?: boolean;
   /** Seconds without any batch coming back after which the stage counts as stuck. Default: it never does. */
-  readonly patience?: number;
+  readonly patience?: number | undefined;
   /** Asked on the main thread; a batch that is not wanted skips the hop. Default: all are. */
   wants?(batch: Batch): boolean;
   /** Asked on the main thread before the hop; true ends the batch here: nothing in it is left to do. */

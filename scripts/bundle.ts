@@ -6,7 +6,8 @@
 //     dist/run/bulk.js       bulk runs, for the library
 //     dist/run/stage.js      the door for stages
 //     dist/run/source.js     the contract of dirty sources
-//     dist/run/examine.js    the examiner of dirty sources
+//     dist/run/examine.js    the examiners of stages and dirty sources
+//     dist/run/watched.js    what stages are examined in, in their threads
 //     dist/run/worker.js     what pools start, and one file per stage beside it
 //     dist/run/resolve.js    what Node's loader is told for modules of users
 //
@@ -41,7 +42,8 @@ const { metafile } = await build({
     bulk: 'bulk/index.ts',
     stage: 'pipeline/index.ts',
     source: 'dirty/source.ts',
-    examine: 'dirty/examine.ts',
+    examine: 'examine/index.ts',
+    watched: 'examine/watched.ts',
     worker: 'pipeline/worker.ts',
     resolve: 'stages/plug/resolve.ts',
     ...Object.fromEntries(stages.map((name) => [name, `stages/${name}.ts`])),

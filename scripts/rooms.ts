@@ -30,6 +30,7 @@ const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
   ['cli', ['bulk', 'snapshot', 'pipeline', 'disk']],
   ['bulk', ['snapshot', 'disk']],
   ['snapshot', ['stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
+  ['examine', ['stages', 'dirty', 'pipeline', 'disk']],
   ['stages', ['pipeline', 'disk']],
   ['dirty', ['disk']],
   ['qcow2', ['disk']],

@@ -4,7 +4,7 @@
 //     map ─▶ fetch ─▶ decode ─▶ dedup (digests) ─▶ (digest table)
 
 import { DIGEST_BYTES, fault, guestCluster } from '../disk/index.js';
-import { type Batch, Kind, type Pools, run, type Step } from '../pipeline/index.js';
+import { type Batch, Kind, type Pools, run } from '../pipeline/index.js';
 import {
   hasBitmaps,
   MIN_NEW_CLUSTER_BITS,
@@ -18,11 +18,11 @@ import {
   Transaction,
 } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import { planReading } from './from-store.js';
 import type { Image } from './image.js';
 import { SnapshotMap } from './map.js';
-import { batchBytesFor, isLarge, planCrews, planSlabs, readingLayout } from './plan.js';
 import { digesterOf, digestOptionsOf } from './plugged.js';
-import { pour, readingSteps } from './pour.js';
+import { pour } from './pour.js';
 import type { RunOptions } from './run-options.js';
 import {
   type Adoption,
@@ -150,18 +150,10 @@ const digestAll = async (
   options: RunOptions,
 ): Promise<void> => {
   const { clusterSize } = store.geometry;
-  const size = imageSizeOf(store, snapshot);
-  const batchBytes = batchBytesFor(clusterSize, size, options.memory);
-  const batches = Math.ceil(size / batchBytes) + 1;
-  const crew = planCrews(options.threads, batches, isLarge(size));
-  const steps: Step[] = [
-    ...readingSteps({ store, digests: undefined, bad: undefined }, crew),
+  const plan = planReading({ store, snapshot, digests: undefined }, options, (crew) => [
     { name: 'unpack', main: unpack },
     stages.dedup(digestOptionsOf(store), crew('dedup', 1, true)),
-  ];
-  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
-  const window = { start: 0, end: size };
-  const map = new SnapshotMap(store, snapshot, { size, window, digests: undefined });
+  ]);
   const record = (batch: Batch): void => {
     const first = batch.offset / clusterSize;
     for (let i = 0; i < batch.count; i += 1) {
@@ -172,19 +164,17 @@ const digestAll = async (
     builder.digests(guestCluster(first), batch.count, batch.digests, 0);
   };
   await run({
+    ...plan,
     verb: `digest ${snapshot.entry.tag}`,
-    slabs,
     pools,
     source: async function* (skip) {
-      for await (const batch of map.batches(slabs, (start, end) => skip(end - start))) {
+      for await (const batch of plan.source(skip)) {
         // Against nothing: every cluster counts as changed.
         batch.known.fill(0xff, 0, batch.count * DIGEST_BYTES);
         yield batch;
       }
     },
-    steps,
     sink: record,
-    totalBytes: size,
     events: options.events,
     signal: options.signal,
   });

@@ -14,7 +14,7 @@ import {
 import { Draft, type DraftCounts, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
 import { usableSnapshots } from './names.js';
-import { giveDraftItsName } from './output.js';
+import { givePartItsName, partOf } from './part.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { KEYED_DIGEST, loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -202,9 +202,9 @@ const convertFrom = async (
   const chosen = choose(from, options.snapshots ?? []);
   const settings = settingsFor(from, options);
   checkLevel(settings.compression, options.level);
-  const draft = `${options.output}.part-${process.pid}`;
+  const part = partOf(options.output);
   const plug = options.leaveStages ? NO_STAGES : await loadReversible(options);
-  const target = await openWritable(draft, { ...settings, plug });
+  const target = await openWritable(part, { ...settings, plug });
   try {
     const snapshots = await withPools(options, (pools) =>
       convertAll(
@@ -213,7 +213,7 @@ const convertFrom = async (
       ),
     );
     const outputBytes = target.store.file.size();
-    giveDraftItsName(draft, options.output, options.force ?? false);
+    givePartItsName(part, options.output, options.force ?? false);
     syncFolder(options.output);
     return {
       store: options.store,
@@ -227,7 +227,7 @@ const convertFrom = async (
       elapsedMs: Math.round(performance.now() - began),
     };
   } catch (error) {
-    fs.rmSync(draft, { force: true });
+    fs.rmSync(part, { force: true });
     throw error instanceof Fault ? error : ioFault(error, options.output, 'write');
   } finally {
     target.store.file.close();

@@ -13,20 +13,11 @@ import {
 } from '../pipeline/index.js';
 import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import { planReading } from './from-store.js';
 import { checkLevel } from './guards.js';
-import { SnapshotMap } from './map.js';
 import { usableSnapshot } from './names.js';
-import {
-  batchBytesFor,
-  checkThreadNames,
-  isLarge,
-  planCrews,
-  planSlabs,
-  readingLayout,
-} from './plan.js';
+import { checkThreadNames } from './plan.js';
 import { type StageOptions, unlock } from './plugged.js';
-import { readingSteps } from './pour.js';
-import { bytesIn } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { sentDigests } from './sent-digests.js';
 import { extentsOf } from './snapshot-feed.js';
@@ -151,24 +142,25 @@ const exportFrom = async (
   const size = snapshot.record.imageSize;
   const source = { store, snapshot, base: since, verb: 'export' };
   const extents = extentsOf(source, clusterSize);
-  const bytes = bytesIn(extents);
-  const most = streamBatchBytes(clusterSize);
-  const batchBytes = Math.min(most, batchBytesFor(clusterSize, bytes, options.memory));
-  const batches = Math.ceil(bytes / batchBytes) + extents.length;
-  const crew = planCrews(options.threads, batches, isLarge(bytes));
-  const digests = digestsOf(store, snapshot);
-  const steps = [
-    ...readingSteps({ store, digests, bad: undefined }, crew),
-    unpackStep,
-    ...sent.steps,
-    stages.compress(
-      { codec: STREAM_CODEC, level: options.level },
-      crew('compress', Number.POSITIVE_INFINITY, true),
-    ),
-  ];
-  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
-  const window = { start: 0, end: size };
-  const map = new SnapshotMap(store, snapshot, { size, window, digests, zerosToo: 'all' });
+  const plan = planReading(
+    {
+      store,
+      snapshot,
+      digests: digestsOf(store, snapshot),
+      parts: extents,
+      zerosToo: 'all',
+      mostBatchBytes: streamBatchBytes(clusterSize),
+    },
+    options,
+    (crew) => [
+      unpackStep,
+      ...sent.steps,
+      stages.compress(
+        { codec: STREAM_CODEC, level: options.level },
+        crew('compress', Number.POSITIVE_INFINITY, true),
+      ),
+    ],
+  );
   const { signal } = options;
   const writer = new StreamWriter(new OutStream(fd, 'the stream', () => signal?.aborted === true));
   const totals = { batches: 0, clusters: 0 };
@@ -177,20 +169,15 @@ const exportFrom = async (
   await writer.section('H', Buffer.from(JSON.stringify(header)));
   const reports = await withPools(options, (pools) =>
     run({
+      ...plan,
       verb: 'export',
-      slabs,
       pools,
-      source: async function* () {
-        for (const extent of extents) yield* map.batchesOf(extent, slabs, () => {});
-      },
-      steps,
       sink: async (batch: Batch) => {
         const { tables, payload } = encodeBatch(batch);
         totals.batches += 1;
         totals.clusters += batch.count;
         await writer.section('B', tables, payload);
       },
-      totalBytes: bytes,
       events: options.events,
       signal,
     }),

@@ -13,10 +13,11 @@ import {
 import { type Batch, type MainStep, run, type StageReport } from '../pipeline/index.js';
 import type { DigestReader, Snapshot, Store, StoreFacts } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
+import { readingSteps } from './from-store.js';
 import { SnapshotMap } from './map.js';
 import type { Output } from './output.js';
 import { batchBytesFor, isLarge, planCrews, planSlabs } from './plan.js';
-import { liveBytes, noteDamage, readingSteps } from './pour.js';
+import { liveBytes, noteDamage } from './pour.js';
 import type { RangeBag } from './ranges.js';
 import { bytesIn, comparingSteps, imageBatches } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';

@@ -60,12 +60,7 @@ export class SnapshotMap {
     return this.#zeroBytes;
   }
 
-  /** Leased batches for all that is wanted and does not read as zeros, in image order. */
-  batches(slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
-    return this.batchesOf(this.#use.window, slabs, zeros);
-  }
-
-  /** The same for a part of it. */
+  /** Leased batches for all of a part that is wanted and does not read as zeros, in image order. */
   async *batchesOf(part: Extent, slabs: SlabPool, zeros: ZeroListener): AsyncGenerator<Batch> {
     const { geometry } = this.#store;
     const end = geometry.clusters(part.end);

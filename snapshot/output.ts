@@ -18,9 +18,12 @@ import {
   openForStream,
   reasonOf,
   seekEnd,
+  tryLockByte,
+  WRITER_LOCK_BYTE,
 } from '../disk/index.js';
 import type { Manner } from '../stages/index.js';
 import { nonZeroPieces } from './non-zero.js';
+import { givePartItsName, partOf } from './part.js';
 
 export const STDOUT = '-';
 
@@ -150,24 +153,10 @@ const openStream = ({ window }: OutputUse): Output => {
   };
 };
 
-/** Gives a draft its name. Without `replace`, never over a file that appeared meanwhile. */
-export const giveDraftItsName = (draft: string, path: string, replace: boolean): void => {
-  try {
-    if (replace) fs.renameSync(draft, path);
-    else {
-      fs.linkSync(draft, path);
-      fs.unlinkSync(draft);
-    }
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') throw fault('output-exists', { path }, error);
-    throw unsuitable(path, reasonOf(error), error);
-  }
-};
-
 const openNew = ({ path, window, force }: OutputUse): Output => {
-  const draft = `${path}.part-${process.pid}`;
-  // Faults name the output, not its draft.
-  const file = attachFile({ path, fd: openFile(draft, 'wx').spec.fd });
+  const part = partOf(path);
+  // Faults name the output, not its part.
+  const file = attachFile({ path, fd: openFile(part, 'wx').spec.fd });
   let isOpen = true;
   const close = (): void => {
     if (isOpen) file.close();
@@ -175,9 +164,11 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
   };
   const discard = (): void => {
     close();
-    fs.rmSync(draft, { force: true });
+    fs.rmSync(part, { force: true });
   };
   try {
+    // Where there are no locks nobody removes another's part.
+    tryLockByte(file.spec.fd, WRITER_LOCK_BYTE);
     file.truncate(window.end - window.start);
   } catch (error) {
     discard();
@@ -190,7 +181,7 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
     zeros: nothing,
     finish: () => {
       close();
-      giveDraftItsName(draft, path, force);
+      givePartItsName(part, path, force);
     },
     discard,
   };

@@ -11,11 +11,11 @@ import type { Store, StoreFacts } from '../qcow2/index.js';
 import {
   type DigestOptions,
   type LineUp,
-  type LinksOptions,
   type LoadedStage,
   lineUp,
   loadStages,
   requestOf,
+  type Shared,
   type StageRequest,
 } from '../stages/index.js';
 
@@ -71,14 +71,21 @@ export const lineUpFor = (
   { loaded, strict }: AskedStages,
 ): Promise<LineUp> => lineUp(loaded, { ...store, store: uuid, strict });
 
-/** Opens a store with the stages of a call: what was written through them can be read. Without any, it cannot. */
-export const openStages = async (store: Store, asked: AskedStages | undefined): Promise<LineUp> => {
+/**
+ * Opens a store with the stages of a call: what was written through them can be read. Without any, it cannot. `made`: the
+ * line with which the store was made just now.
+ */
+export const openStages = async (
+  store: Store,
+  asked: AskedStages | undefined,
+  made?: LineUp,
+): Promise<LineUp> => {
   const { path, geometry, facts } = store;
   const { clusterSize } = geometry;
   const { uuid = '', codec = 'zlib', chain = [] } = facts ?? {};
   const known = { path, clusterSize, uuid, codec };
   if (!asked) return lineUpFor({ ...known, chain: undefined }, NO_STAGES);
-  const line = await lineUpFor({ ...known, chain }, asked);
+  const line = made ?? (await lineUpFor({ ...known, chain }, asked));
   lines.set(store.file, line);
   return line;
 };
@@ -98,11 +105,9 @@ const lineOf = (store: Store): LineUp | undefined => {
 };
 
 /** The reversible stages of a store, for compress and decode. */
-export const linksOf = (
-  store: Store,
-): { readonly links?: LinksOptions | undefined; readonly patience?: number | undefined } => {
+export const linksOf = (store: Store): Shared => {
   const line = lineOf(store);
-  return line?.links ? { links: line.links, patience: line.patience } : {};
+  return line?.links ? { links: line.links, patience: line.patience, most: line.most } : {};
 };
 
 /** True when the key of a store's digests is with one of its stages. */

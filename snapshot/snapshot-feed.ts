@@ -8,9 +8,8 @@ import { type Batch, type Pools, run, type SlabPool } from '../pipeline/index.js
 import type { DigestReader, Snapshot, Store } from '../qcow2/index.js';
 import { addChanges } from './diff.js';
 import type { Feed } from './feed.js';
+import { planReading } from './from-store.js';
 import { SnapshotMap } from './map.js';
-import { batchBytesFor, isLarge, planCrews, planSlabs, readingLayout } from './plan.js';
-import { readingSteps } from './pour.js';
 import { bytesIn } from './reading.js';
 import { Recut } from './recut.js';
 import type { RunOptions } from './run-options.js';
@@ -66,27 +65,13 @@ const read = async (
   options: RunOptions,
 ): Promise<void> => {
   const { store, snapshot, verb } = source;
-  const { clusterSize } = store.geometry;
-  const size = imageSizeOf(store, snapshot);
-  const bytes = bytesIn(extents);
-  const batchBytes = batchBytesFor(clusterSize, bytes, options.memory);
-  const batches = Math.ceil(bytes / batchBytes) + extents.length;
   const digests = digestsOf(store, snapshot);
-  const crew = planCrews(options.threads, batches, isLarge(bytes));
-  const steps = readingSteps({ store, digests, bad: undefined }, crew);
-  const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, options.memory);
-  const window = { start: 0, end: size };
-  const map = new SnapshotMap(store, snapshot, { size, window, digests, zerosToo: 'all' });
+  const plan = planReading({ store, snapshot, digests, parts: extents, zerosToo: 'all' }, options);
   await run({
+    ...plan,
     verb,
-    slabs,
     pools,
-    source: async function* () {
-      for (const extent of extents) yield* map.batchesOf(extent, slabs, () => {});
-    },
-    steps,
     sink: (batch) => recut.take(batch),
-    totalBytes: bytes,
     signal: options.signal,
   });
 };

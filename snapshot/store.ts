@@ -107,7 +107,8 @@ export const openWritable = async (
   if (fs.existsSync(path)) {
     return openExisting(path, asked, log, false, adopt && (await adoptionFor(path, asked, adopt)));
   }
-  return { ...(await lockStore(await makeStore(path, asked, log), asked)), created: true };
+  const { store, line } = await makeStore(path, asked, log);
+  return { ...(await lockStore(store, asked, { line })), created: true };
 };
 
 /** Opens a store that must exist for writing, as its only writer; `alone`: and while QEMU does not read it. */
@@ -122,21 +123,30 @@ export const openExisting = async (
     throw fault('store-unusable', { path, reason: 'it is not a regular file' });
   }
   const store = Store.open(path, 'r+', log);
-  return { ...(await lockStore(store, asked, alone, adoption)), created: false };
+  return { ...(await lockStore(store, asked, { alone, adoption })), created: false };
 };
+
+/** How a store is locked. */
+interface Locking {
+  /** Only while QEMU does not read it. */
+  readonly alone?: boolean;
+  /** What a file of another program is to become. */
+  readonly adoption?: StoreFacts | undefined;
+  /** The caller's stages, where they are in their places already: their options are parsed once. */
+  readonly line?: LineUp;
+}
 
 const lockStore = async (
   first: Store,
   asked: StoreSettings,
-  alone = false,
-  adoption?: StoreFacts,
+  { alone = false, adoption, line }: Locking,
 ): Promise<Omit<WritableStore, 'created'>> => {
   try {
     lockWriter(first.path, first.file.spec.fd, alone);
     // The tables may have changed between opening and locking; from here on they cannot.
     const store = Store.attach(first.file, undefined, adoption);
     const facts = writableFacts(store, asked);
-    return { store, facts, line: await openStages(store, asked.plug) };
+    return { store, facts, line: await openStages(store, asked.plug, line) };
   } catch (error) {
     first.file.close();
     throw error;
@@ -168,13 +178,18 @@ const adoptionFor = (
   }
 };
 
-const makeStore = async (path: string, settings: StoreSettings, log?: string): Promise<Store> => {
+const makeStore = async (
+  path: string,
+  settings: StoreSettings,
+  log?: string,
+): Promise<{ readonly store: Store; readonly line: LineUp }> => {
   const { randomBytes, randomUUID } = await import('node:crypto');
   const { clusterSize = DEFAULT_CLUSTER_SIZE, compression: codec = DEFAULT_CODEC } = settings;
   const clusterBits = clusterBitsOf(clusterSize);
   const uuid = randomUUID();
   const store = { path, clusterSize, uuid, codec, chain: undefined };
-  const { chain, digestKey } = await lineUpFor(store, settings.plug ?? NO_STAGES);
+  const line = await lineUpFor(store, settings.plug ?? NO_STAGES);
+  const { chain, digestKey } = line;
   const { digest = digestKey ? KEYED_DIGEST : DEFAULT_DIGEST } = settings;
   if (digestKey && digest !== KEYED_DIGEST) {
     throw fault('usage', {
@@ -183,7 +198,7 @@ const makeStore = async (path: string, settings: StoreSettings, log?: string): P
     });
   }
   const facts = { uuid, digest, seed: randomBytes(SEED_BYTES), codec, chain };
-  return createStore(path, clusterBits, facts, log);
+  return { store: await createStore(path, clusterBits, facts, log), line };
 };
 
 /** Opens a store for reading and closes it after `use`, which must not keep it. */

@@ -206,6 +206,8 @@ const takeFrom = async (
     const feed = imageFeed(reading, store.geometry.clusterSize, candidates);
     draft = new Draft(options, feed, target, parent);
     const reports = await draft.run(pools);
+    // A stage that cannot say what it has found fails the take, as long as nothing is published.
+    const summaries = target.line.conclude(reports);
     // Threads that nobody else wants end while the snapshot is committed.
     const ending = pools === options.pools ? undefined : pools.close();
     reading.checkSize();
@@ -242,7 +244,7 @@ const takeFrom = async (
       storeBytes: store.file.size(),
       elapsedMs: Math.round(performance.now() - job.began),
       stages: reports,
-      summaries: target.line.conclude(reports),
+      summaries,
     };
   } catch (error) {
     draft?.abandon();

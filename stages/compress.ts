@@ -37,7 +37,7 @@ const openPlain = (codec: Codec, clusterSize: number): StageThread => ({
 const openLinked = (codec: Codec | undefined, links: Links, clusterSize: number): StageThread => {
   const payload = Buffer.alloc(clusterSize - 1);
   return {
-    async batch(batch: Batch): Promise<void> {
+    batch(batch: Batch): void | Promise<void> {
       links.begin();
       let at = 0;
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
@@ -46,12 +46,12 @@ const openLinked = (codec: Codec | undefined, links: Links, clusterSize: number)
         const packed = codec?.encode(cluster, payload) ?? 0;
         const bytes = packed > 0 ? payload.subarray(0, packed) : cluster;
         const offset = batch.offset + i * clusterSize;
-        const length = await links.encode(bytes, packed > 0, batch.packed.subarray(at), offset);
+        const length = links.encode(bytes, packed > 0, batch.packed.subarray(at), offset);
         if (length === 0) continue;
         enter(batch, i, at, length);
         at += length;
       }
-      await codec?.settle?.();
+      return codec?.settle?.();
     },
     flush: () => links.flush(),
     close: () => links.close(),

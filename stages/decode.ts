@@ -5,7 +5,7 @@ import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
-import { Links, type LinksOptions } from './plug/links.js';
+import { isBreach, Links, type LinksOptions } from './plug/links.js';
 
 /** Only a batch with a payload has anything to decode. */
 export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);
@@ -20,16 +20,15 @@ export interface DecodeOptions extends CodecOptions {
 }
 
 /** Takes one payload apart; throws when it cannot. */
-type Decode = (payload: Buffer, into: Buffer, offset: number) => void | Promise<void>;
+type Decode = (payload: Buffer, into: Buffer, offset: number) => void;
 
 /** In a store with reversible stages a payload is a frame, of a codec's payload or a cluster. */
 const throughLinks =
   (codec: Codec, links: Links): Decode =>
-  async (frame, into, offset) => {
-    const { bytes, packed } = await links.decode(frame, offset);
-    if (packed) return codec.decode(bytes, into);
-    if (bytes.length !== into.length) throw new Error('it is not a cluster');
-    bytes.copy(into);
+  (frame, into, offset) => {
+    const { bytes, packed } = links.decode(frame, into, offset);
+    if (packed) codec.decode(bytes, into);
+    else if (bytes.length !== into.length) throw new Error('it is not a cluster');
   };
 
 const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> => {
@@ -50,7 +49,7 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
 
   /** Marks cluster `i` as damaged, or fails. */
   const refuse = (batch: Batch, i: number, error: unknown): void => {
-    if (options.tolerant) {
+    if (options.tolerant && !isBreach(error)) {
       batch.kinds[i] = Kind.damaged;
       return;
     }
@@ -63,28 +62,24 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
   };
 
   /** Decodes cluster `i`. */
-  const unpack = (batch: Batch, i: number): void | Promise<void> => {
+  const unpack = (batch: Batch, i: number): void => {
     const start = batch.starts[i] as number;
     const payload = batch.packed.subarray(start, start + (batch.lengths[i] as number));
     try {
-      const work = decode(payload, batch.cluster(i), batch.offset + i * clusterSize);
-      return work?.catch((error) => refuse(batch, i, error));
+      decode(payload, batch.cluster(i), batch.offset + i * clusterSize);
     } catch (error) {
       refuse(batch, i, error);
     }
   };
 
   return {
-    async batch(batch: Batch): Promise<void> {
+    batch(batch: Batch): void | Promise<void> {
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
-        if (batch.kinds[i] === Kind.packed) {
-          const work = unpack(batch, i);
-          if (work instanceof Promise) await work;
-        }
+        if (batch.kinds[i] === Kind.packed) unpack(batch, i);
         if (fingerprint && !batch.unproven) digest(batch, i);
       }
       batch.digested = fingerprint !== undefined && !batch.unproven;
-      await codec.settle?.();
+      return codec.settle?.();
     },
     ...(links ? { flush: () => links.flush(), close: () => links.close() } : {}),
   };

@@ -1,22 +1,21 @@
 // host: runs a user's stage in a thread of the engine's, and holds it to the contract. What it may not change is looked
-// at after every batch: which part of the image the batch stands for, kinds, places of payloads; of bytes a few clusters
-// by their digests. In strict mode it is all of them, and the stage gets a copy of the batch that is overwritten when
-// it returns: what it kept is rubbish when it looks at it again, and what it writes there is noticed.
+// at after every batch: which part of the image the batch stands for, kinds, digests, places; of bytes a few clusters and
+// payloads by their digests. In strict mode it is all of them, and the stage gets a copy of the batch that is overwritten
+// when it returns: what it kept is rubbish when it looks at it again, and what it writes there is noticed.
 
-import { allocatePages, DIGEST_BYTES, type Fault, fault } from '../disk/index.js';
+import { allocatePages, DIGEST_BYTES, type Fault, fault, sameDigest } from '../disk/index.js';
 import {
   Batch,
   type Desk,
   Kind,
   type KindName,
-  type Stage,
   type StageThread,
   slabBytes,
   stage,
 } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
-import { importModule } from './plug/import.js';
 import { Loan } from './plug/lent.js';
+import { openModule } from './plug/open.js';
 
 export interface HostOptions {
   /** Of the stage, in its line. */
@@ -36,30 +35,42 @@ export interface HostOptions {
 /** Clusters of a batch that are digested again outside strict mode: enough for a stage that does it often. */
 const SAMPLE = 4;
 
+const CHANGED_BYTES = 'changed bytes, which it does not announce with "changes"';
+
 /** What a stage has done against the contract. */
 const broke = (stage: string, offset: number, what: string): Fault =>
   fault('stage-broke', { stage, offset, what });
+
+/** All that a batch says of its clusters but their kinds: places, lengths and digests. */
+const notesOf = ({ whole, places, kinds }: Batch): Buffer =>
+  whole.subarray(places.byteOffset - whole.byteOffset, kinds.byteOffset - whole.byteOffset);
 
 /** What a stage must leave as it is. */
 interface Before {
   readonly offset: number;
   readonly length: number;
   readonly live: number;
+  readonly digested: boolean;
+  readonly unproven: boolean;
   readonly kinds: Uint8Array;
-  readonly starts: Uint32Array;
-  readonly lengths: Uint32Array;
-  readonly digests: Buffer;
+  readonly notes: Buffer;
 }
 
 const beforeOf = (batch: Batch): Before => ({
   offset: batch.offset,
   length: batch.length,
   live: batch.live,
+  digested: batch.digested,
+  unproven: batch.unproven,
   kinds: batch.kinds.slice(0, batch.count),
-  starts: batch.starts.slice(0, batch.count),
-  lengths: batch.lengths.slice(0, batch.count),
-  digests: Buffer.from(batch.digests.subarray(0, batch.count * DIGEST_BYTES)),
+  notes: Buffer.from(notesOf(batch)),
 });
+
+/** The payload of a packed cluster. */
+const payloadOf = ({ packed, starts, lengths }: Batch, i: number): Buffer => {
+  const start = starts[i] as number;
+  return packed.subarray(start, start + (lengths[i] as number));
+};
 
 /** A batch of the stage's own, in strict mode. */
 class LentBatch {
@@ -88,8 +99,7 @@ class LentBatch {
 
 const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   const { name, module, takes, makes, changes, strict } = options;
-  const { default: definition } = (await importModule(module)) as { default: Stage };
-  const thread = await definition.open(options.options, desk);
+  const thread = await openModule(module, options.options, desk);
   const fingerprint = openFingerprint(options.digests, desk.clusterSize);
   const taken = new Set<number>(takes.map((kind) => Kind[kind]));
   const made = new Set<number>(makes.map((kind) => Kind[kind]));
@@ -118,49 +128,84 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   };
 
   const checkKinds = (batch: Batch, before: Before): void => {
-    const { clusterSize } = batch.layout;
     for (let i = 0; i < batch.count; i += 1) {
-      const what =
-        wrongKind(batch, before, i) ??
-        (batch.kinds[i] === Kind.packed &&
-        (batch.starts[i] !== before.starts[i] || batch.lengths[i] !== before.lengths[i])
-          ? 'moved or cut a payload'
-          : undefined);
-      if (what) throw broke(name, batch.offset + i * clusterSize, what);
+      const what = wrongKind(batch, before, i);
+      if (what) throw broke(name, batch.offset + i * batch.layout.clusterSize, what);
     }
   };
 
-  /** Digests some clusters again, all in strict mode: their bytes must be what they were. */
-  const checkBytes = (batch: Batch, before: Before): void => {
-    const { clusterSize } = batch.layout;
-    const step = strict ? 1 : Math.max(1, Math.floor(batch.count / SAMPLE));
-    const first = strict ? 0 : Math.floor(Math.random() * step);
-    for (let i = first; i < batch.count; i += step) {
-      if (batch.kinds[i] !== Kind.plain) continue;
-      fingerprint(batch.content(i), own, 0);
-      if (own.compare(before.digests, i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES) === 0) continue;
-      const what = 'changed bytes, which it does not announce with "changes"';
-      throw broke(name, batch.offset + i * clusterSize, what);
+  /** Some clusters of which the bytes are known, others each time. */
+  const sampleOf = (batch: Batch): number[] => {
+    const known: number[] = [];
+    for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+      const kind = batch.kinds[i];
+      if (kind === Kind.packed || (kind === Kind.plain && batch.digested)) known.push(i);
+    }
+    const step = Math.max(1, Math.floor(known.length / SAMPLE));
+    const first = Math.floor(Math.random() * step);
+    return known.filter((_, k) => k % step === first);
+  };
+
+  /** Digests what is to be stored for cluster `i`; false when nothing is known of it. */
+  const digest = (batch: Batch, i: number, into: Buffer, at: number): boolean => {
+    const kind = batch.kinds[i];
+    if (kind === Kind.packed) fingerprint(payloadOf(batch, i), into, at);
+    else if (kind === Kind.plain && batch.digested) fingerprint(batch.content(i), into, at);
+    else return false;
+    return true;
+  };
+
+  /** Digests some clusters; what is returned does it again, and throws when their bytes have changed. */
+  const watchBytes = (batch: Batch): (() => void) => {
+    const sample = sampleOf(batch);
+    const digests = Buffer.alloc(sample.length * DIGEST_BYTES);
+    for (const [k, i] of sample.entries()) {
+      const at = k * DIGEST_BYTES;
+      // Of what is plain the digest is there already.
+      if (batch.kinds[i] === Kind.packed) digest(batch, i, digests, at);
+      else batch.digests.copy(digests, at, i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);
+    }
+    return () => {
+      for (const [k, i] of sample.entries()) {
+        if (!digest(batch, i, own, 0) || sameDigest(own, 0, digests, k * DIGEST_BYTES)) continue;
+        throw broke(name, batch.offset + i * batch.layout.clusterSize, CHANGED_BYTES);
+      }
+    };
+  };
+
+  /** Holds all bytes of a batch that was lent against the original. */
+  const compareBytes = (batch: Batch, original: Batch): void => {
+    for (let i = 0; i < batch.count; i += 1) {
+      const alike =
+        batch.cluster(i).equals(original.cluster(i)) &&
+        (original.kinds[i] !== Kind.packed || payloadOf(batch, i).equals(payloadOf(original, i)));
+      if (!alike) throw broke(name, batch.offset + i * batch.layout.clusterSize, CHANGED_BYTES);
     }
   };
 
   /** Puts right what follows from what the stage has done. */
   const settle = (batch: Batch, before: Before): void => {
-    before.digests.copy(batch.digests);
-    if (changes) batch.digested = false;
+    batch.digested = before.digested && !changes;
+    batch.unproven = before.unproven;
     batch.live = before.live;
     if (makes.length === 0) return;
     for (let i = 0; i < batch.count; i += 1) {
-      if (batch.kinds[i] === before.kinds[i]) continue;
-      if (batch.kinds[i] === Kind.same) batch.live -= 1;
+      const [was, is] = [before.kinds[i], batch.kinds[i]];
+      if (is === was) continue;
+      if (was === Kind.same) batch.live += 1;
+      if (is === Kind.same) batch.live -= 1;
       else batch.digests.fill(0, i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES);
     }
   };
 
-  const check = (batch: Batch, before: Before): void => {
+  /** `bytes` throws when bytes have changed that must not. */
+  const check = (batch: Batch, before: Before, bytes: () => void): void => {
     checkPart(batch, before);
+    if (!notesOf(batch).equals(before.notes)) {
+      throw broke(name, before.offset, 'changed digests, lengths or places, which are not its own');
+    }
     checkKinds(batch, before);
-    if (!changes && batch.digested) checkBytes(batch, before);
+    if (!changes) bytes();
     settle(batch, before);
   };
 
@@ -169,18 +214,20 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
     const before = beforeOf(batch);
     last = batch.offset;
     if (!strict) {
+      const bytes = changes ? () => {} : watchBytes(batch);
       const work = thread.batch?.(batch);
       if (work instanceof Promise) await work;
-      return check(batch, before);
+      return check(batch, before, bytes);
     }
     checkLoan();
     loan ??= new LentBatch(batch);
+    const lent = loan.lend(batch);
     try {
-      await thread.batch?.(loan.lend(batch));
+      await thread.batch?.(lent);
+      check(lent, before, () => compareBytes(lent, batch));
     } finally {
       loan.giveBack(batch);
     }
-    check(batch, before);
   };
 
   return {

@@ -10,6 +10,7 @@ import type { DeliverOptions } from './deliver.js';
 import type { DigestOptions } from './fingerprint.js';
 import { moduleOf } from './module.js';
 import { needsPadding } from './pad.js';
+import type { LinksOptions } from './plug/links.js';
 import type { ScanOptions } from './scan.js';
 import type { VerifyOptions } from './verify.js';
 import { hasData } from './write.js';
@@ -35,10 +36,10 @@ export {
 export type { ChainLink, LineSetting } from './plug/fit.js';
 export { importDefault, refuseModule } from './plug/import.js';
 export { type LineUp, lineUp } from './plug/line-up.js';
-export type { LinksOptions } from './plug/links.js';
 export { findStage, type LoadedStage, loadStages } from './plug/load.js';
 export { optionsIn, requestOf, type StageRequest, use } from './plug/request.js';
 export { grouped, isLight, type PlacedUse } from './plug/uses.js';
+export type { LinksOptions };
 
 /** The threads of a stage. */
 export interface Crew {
@@ -78,18 +79,31 @@ export const pad = (crew: Crew): StageUse => ({
   wants: needsPadding,
 });
 
-/** Seconds that a batch may be with a stage that runs users' code as well. */
-export interface Patient {
+/** What users' code asks for that runs in a stage of the engine's. */
+export interface Shared {
+  /** The stages that are run. */
+  readonly links?: LinksOptions | undefined;
+  /** Seconds that a batch may be with it. */
   readonly patience?: number | undefined;
+  /** Most threads. */
+  readonly most?: number | undefined;
 }
 
 /** A stage through which reversible ones work is not the engine's alone. */
-const shared = ({ patience }: Patient): Pick<StageUse, 'patience' | 'beginsHere'> =>
-  patience === undefined ? {} : { patience, beginsHere: false };
+const shared = (
+  name: string,
+  { links, patience, most = Number.POSITIVE_INFINITY }: Shared,
+  { threads }: Crew,
+): Partial<StageUse> => {
+  if (!links) return {};
+  const names = links.links.map((link) => link.name).join(', ');
+  const title = `${names} (in ${name})`;
+  return { title, patience, beginsHere: false, most, threads: Math.min(threads, most) };
+};
 
-export const compress = (options: CompressOptions & Patient, crew: Crew): StageUse => ({
+export const compress = (options: CompressOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('compress', options, crew),
-  ...shared(options),
+  ...shared('compress', options, crew),
   wants: hasData,
 });
 
@@ -100,9 +114,9 @@ export const write = (store: FileSpec, crew: Crew): StageUse => ({
 
 export const fetch = (store: FileSpec, crew: Crew): StageUse => builtIn('fetch', store, crew);
 
-export const decode = (options: DecodeOptions & Patient, crew: Crew): StageUse => ({
+export const decode = (options: DecodeOptions & Shared, crew: Crew): StageUse => ({
   ...builtIn('decode', options, crew),
-  ...shared(options),
+  ...shared('decode', options, crew),
   wants: hasPayload,
 });
 

@@ -3,7 +3,8 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { fault, reasonOf, tryLockByte } from '../../disk/index.js';
+import { reasonOf } from '../../disk/index.js';
+import { openLocked } from '../lock-file.js';
 import { unsuitable } from '../tracker-file.js';
 
 const PREFIX = 'soft-dirty';
@@ -12,7 +13,6 @@ const OTHERS_WRITE = 0o022;
 
 /** A line is drawn in milliseconds, or in seconds for very large images. */
 const PATIENCE_MS = 60_000;
-const PAUSE_MS = 5;
 
 const folderName = (source: string): string => {
   if (process.geteuid?.() === 0) return '/run/nvsnap';
@@ -89,27 +89,9 @@ export class ProcessFiles {
   }
 }
 
-const pause = (): void => {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
-};
-
 /** Locks a file, and makes it when there is none; a Fault (`dirty-busy`) when it stays locked so long. */
-export const lockFile = (source: string, path: string, patienceMs = 0): number => {
-  const fd = fs.openSync(
-    path,
-    fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW,
-    0o600,
-  );
-  const end = performance.now() + patienceMs;
-  while (!tryLockByte(fd, 0)) {
-    if (performance.now() >= end) {
-      fs.closeSync(fd);
-      throw fault('dirty-busy', { source, path });
-    }
-    pause();
-  }
-  return fd;
-};
+export const lockFile = (source: string, path: string, patienceMs = 0): number =>
+  openLocked(source, path, { flags: fs.constants.O_NOFOLLOW, mode: 0o600, patienceMs });
 
 /** Does something that others must not do to the same process meanwhile. */
 export const withProcessLock = <T>(source: string, files: ProcessFiles, act: () => T): T => {

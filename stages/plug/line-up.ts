@@ -34,6 +34,8 @@ export interface LineUp {
   readonly changes: boolean;
   /** Most seconds that a batch may be with compress or decode. */
   readonly patience: number | undefined;
+  /** Most threads in which compress or decode may work. */
+  readonly most: number | undefined;
   /** The stages at one place. */
   usesAt(gap: Gap, ...crewing: Crewing): PlacedUse[];
   /** Those of them that change content. */
@@ -70,6 +72,12 @@ const parse = async (stage: LoadedStage, setting: Omit<Setting, 'folder'>): Prom
     `The stage ${name} has no option ${JSON.stringify(option)}.`,
     `"nvsnap stages ${request.module}" tells its options.`,
   );
+};
+
+/** The least of the limits that there are. */
+const leastOf = (limits: readonly (number | undefined)[]): number | undefined => {
+  const given = limits.filter((limit) => limit !== undefined);
+  return given.length > 0 ? Math.min(...given) : undefined;
 };
 
 const DIGEST_KEY_BYTES = 32;
@@ -154,6 +162,7 @@ export const lineUp = async (
     readsAll: others.some(({ at }) => at === 'before:dedup'),
     changes: others.some(({ definition }) => definition.changes === true),
     patience: links.length > 0 ? Math.max(...reversible.map(patienceOf)) : undefined,
+    most: leastOf(reversible.map(({ definition }) => definition.threads)),
     usesAt: (gap: Gap, ...rest: Crewing) => uses(({ at }) => at === gap, rest),
     filters: (...rest: Crewing) => uses(({ definition }) => definition.changes === true, rest),
     conclude: (reports: readonly StageReport[]) => concludeAll(loaded, reports),

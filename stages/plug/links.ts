@@ -4,10 +4,10 @@
 //     0-3  length of what follows the frame's 8 bytes, little endian
 //     4-7  what was done: bit 0 the codec's work, bit k+1 that of link k; little endian
 
-import { type Fault, fault, reasonOf } from '../../disk/index.js';
-import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
-import { importModule } from './import.js';
+import { Fault, fault, reasonOf } from '../../disk/index.js';
+import type { Desk, StageThread } from '../../pipeline/index.js';
 import { Loan } from './lent.js';
+import { openModule } from './open.js';
 
 /** One reversible stage of a store; plain data. */
 export interface LinkUse {
@@ -37,6 +37,9 @@ export const MOST_LINKS = 8;
 export const growthOf = (links: readonly Pick<LinkUse, 'growth'>[]): number =>
   FRAME_BYTES + links.reduce((sum, { growth }) => sum + growth, 0);
 
+/** So many bytes behind what a stage may write to are watched in strict mode. */
+const FENCE_BYTES = 64;
+
 /** All calls of one kind. */
 interface Totals {
   micros: number;
@@ -58,12 +61,18 @@ export interface LinkPart {
 
 type Call = 'encode' | 'decode';
 
+/** What a link is lent in strict mode. */
+interface Loans {
+  readonly from: Loan;
+  readonly into: Loan;
+  /** The bytes of `into`. */
+  readonly target: Buffer;
+}
+
 class Link {
   readonly use: LinkUse;
   readonly #thread: StageThread;
-  readonly #loans:
-    | { readonly from: Loan; readonly into: Loan; readonly target: Buffer }
-    | undefined;
+  readonly #loans: Loans | undefined;
   readonly #done = { encode: newTotals(), decode: newTotals() };
 
   /** `most`: the most bytes that it is given or makes. */
@@ -71,34 +80,59 @@ class Link {
     this.use = use;
     this.#thread = thread;
     if (!strict) return;
-    const target = Buffer.alloc(most);
+    const target = Buffer.alloc(most + FENCE_BYTES);
     this.#loans = { from: new Loan(Buffer.alloc(most)), into: new Loan(target), target };
   }
 
-  #checkLoans(): void {
+  #broke(offset: number, what: string): Fault {
+    return fault('stage-broke', { stage: this.use.name, offset, what });
+  }
+
+  #checkLoans(offset: number): void {
     if (this.#loans && !(this.#loans.from.untouched && this.#loans.into.untouched)) {
-      throw new Error('it wrote to bytes that it had given back');
+      throw this.#broke(offset, 'wrote to bytes that it had given back');
     }
   }
 
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. */
-  async call(name: Call, bytes: Buffer, into: Buffer): Promise<number> {
+  #run(name: Call, bytes: Buffer, into: Buffer): number {
     const call = this.#thread[name];
     if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans();
-    const began = performance.now();
-    const loans = this.#loans;
-    const target = loans ? loans.target.subarray(0, into.length) : into;
-    const answer = call.call(this.#thread, loans ? loans.from.lend(bytes) : bytes, target);
-    const made = typeof answer === 'number' ? answer : await answer;
-    if (!Number.isInteger(made) || made < 0 || made > into.length) {
-      throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
+    const made: unknown = call.call(this.#thread, bytes, into);
+    if (Number.isInteger(made) && (made as number) >= 0 && (made as number) <= into.length) {
+      return made as number;
     }
-    if (loans) {
+    const what = made instanceof Promise ? 'a promise' : String(made);
+    throw new Error(`its ${name} returned ${what}, not a number of at most ${into.length} bytes`);
+  }
+
+  /** The same with copies, for as long as the call takes. */
+  #runStrictly(
+    { from, into: lent, target }: Loans,
+    [name, bytes, into, offset]: readonly [Call, Buffer, Buffer, number],
+  ): number {
+    this.#checkLoans(offset);
+    try {
+      const copy = from.lend(bytes);
+      const made = this.#run(name, copy, target.subarray(0, into.length));
+      if (!copy.equals(bytes))
+        throw this.#broke(offset, `changed bytes that its ${name} was given`);
+      if (!lent.untouchedFrom(into.length)) {
+        throw this.#broke(offset, `wrote behind the bytes that its ${name} may write to`);
+      }
       target.copy(into, 0, 0, made);
-      loans.from.giveBack();
-      loans.into.giveBack();
+      return made;
+    } finally {
+      from.giveBack();
+      lent.giveBack();
     }
+  }
+
+  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `offset` in the image is for faults. */
+  call(name: Call, bytes: Buffer, into: Buffer, offset: number): number {
+    const began = performance.now();
+    const made = this.#loans
+      ? this.#runStrictly(this.#loans, [name, bytes, into, offset])
+      : this.#run(name, bytes, into);
     const done = this.#done[name];
     done.micros += (performance.now() - began) * 1000;
     done.bytesIn += bytes.length;
@@ -107,12 +141,10 @@ class Link {
   }
 
   async flush(): Promise<LinkPart> {
-    this.#checkLoans();
-    return {
-      name: this.use.name,
-      ...this.#done,
-      part: await this.#thread.flush?.(),
-    };
+    this.#checkLoans(0);
+    const part = await this.#thread.flush?.();
+    this.#checkLoans(0);
+    return { name: this.use.name, ...this.#done, part };
   }
 
   async close(): Promise<void> {
@@ -127,31 +159,36 @@ export interface Unframed {
   readonly packed: boolean;
 }
 
+const liesIn = (bytes: Buffer, place: Buffer): boolean =>
+  bytes.byteOffset === place.byteOffset && bytes.buffer === place.buffer;
+
 export class Links {
   readonly #links: readonly Link[];
   readonly #strict: boolean;
-  /** What one link makes is the next one's input, so there are two places, and one to look at what was made. */
+  /** What one link makes is the next one's input, so there are two places. */
   readonly #places: readonly [Buffer, Buffer];
-  readonly #proof: Buffer;
+  /** A cluster as it was, and as it comes out again. */
+  readonly #proof: { readonly was: Buffer; readonly again: Buffer };
   /** True when the next cluster is decoded again at once. */
   #proves = true;
 
-  private constructor(links: readonly Link[], most: number, strict: boolean) {
+  private constructor(links: readonly Link[], clusterSize: number, most: number, strict: boolean) {
     this.#links = links;
     this.#strict = strict;
     this.#places = [Buffer.alloc(most), Buffer.alloc(most)];
-    this.#proof = Buffer.alloc(most);
+    this.#proof = { was: Buffer.alloc(clusterSize), again: Buffer.alloc(clusterSize) };
   }
 
   static async open({ links, strict }: LinksOptions, desk: Desk): Promise<Links> {
-    const most = desk.clusterSize + growthOf(links);
+    const { clusterSize } = desk;
+    const most = clusterSize + growthOf(links);
     const opened = await Promise.all(
       links.map(async (use) => {
-        const module = (await importModule(use.module)) as { default: Stage };
-        return new Link(use, await module.default.open(use.options, desk), most, strict);
+        const thread = await guarded(use, 0, () => openModule(use.module, use.options, desk));
+        return new Link(use, thread, most, strict);
       }),
     );
-    return new Links(opened, most, strict);
+    return new Links(opened, clusterSize, most, strict);
   }
 
   /** Begins a batch: one of its clusters at least is decoded again at once. */
@@ -160,86 +197,128 @@ export class Links {
   }
 
   /**
-   * Frames `bytes`, a cluster's or, if `packed`, what the codec made of one, into `into`. Returns the frame's length; 0
-   * when no link did anything to a cluster that is not packed. `offset` in the image is for faults.
+   * Frames `bytes`, a cluster's or, if `packed`, what the codec made of one, into `into`, which has room for a cluster and
+   * all growth. Returns the frame's length; 0 when no link did anything to a cluster that is not packed. `offset` in the
+   * image is for faults.
    */
-  async encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Promise<number> {
-    let at: Buffer = bytes;
+  encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): number {
+    const proves = this.#proves || this.#strict;
+    // As it is before anybody has it: a stage may write where it must not.
+    const was = this.#proof.was.subarray(0, bytes.length);
+    if (proves) bytes.copy(was);
+    const body = into.subarray(FRAME_BYTES);
+    let at = bytes;
     let done = packed ? CODEC : 0;
     for (const [k, link] of this.#links.entries()) {
       if (done === 0 ? !link.use.takesPlain : !link.use.takesPacked) continue;
-      const [first, second] = this.#places;
-      const place =
-        at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
+      // Of several the last may have to be copied to its place; the only one never is.
+      const place = liesIn(at, body) ? this.#places[0] : body;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = await guard(link, offset, () => link.call('encode', at, room));
+      const made = this.#encodeOne(link, at, room, offset);
       if (made === 0) continue;
       at = room.subarray(0, made);
       done |= 2 << k;
     }
-    if (done === 0) return 0;
+    if (done === 0) {
+      if (proves && !was.equals(bytes))
+        throw this.#broke(offset, 'changed bytes that it did not encode');
+      return 0;
+    }
+    if (!liesIn(at, body)) at.copy(body);
     into.writeUInt32LE(at.length, 0);
     into.writeUInt32LE(done, 4);
-    at.copy(into, FRAME_BYTES);
     const frame = into.subarray(0, FRAME_BYTES + at.length);
-    if (this.#proves || this.#strict) await this.#prove(frame, bytes, offset);
+    if (proves) this.#prove(frame, was, offset);
     return frame.length;
   }
 
-  /** What cannot be decoded now could never be restored. */
-  async #prove(frame: Buffer, bytes: Buffer, offset: number): Promise<void> {
-    this.#proves = false;
-    // The bytes may lie in one of the places that decoding uses.
-    const kept = this.#proof.subarray(0, bytes.copy(this.#proof));
-    const { bytes: again } = await this.decode(frame, offset);
-    if (again.equals(kept)) return;
-    const names = this.#links.map(({ use }) => use.name).join(', ');
-    const what = 'could not decode what it had encoded';
-    throw fault('stage-broke', { stage: names, offset, what });
+  #encodeOne(link: Link, bytes: Buffer, room: Buffer, offset: number): number {
+    try {
+      return link.call('encode', bytes, room, offset);
+    } catch (error) {
+      throw failed(link.use, offset, error);
+    }
   }
 
-  /** Takes a frame apart, behind which there may be other bytes. Throws a Fault when it cannot. */
-  async decode(frame: Buffer, offset: number): Promise<Unframed> {
+  /** What some link has done against the contract. */
+  #broke(offset: number, what: string): Fault {
+    const names = this.#links.map(({ use }) => use.name).join(', ');
+    return fault('stage-broke', { stage: names, offset, what });
+  }
+
+  /** What cannot be decoded now could never be restored. */
+  #prove(frame: Buffer, was: Buffer, offset: number): void {
+    this.#proves = false;
+    let again: Buffer;
+    try {
+      again = this.decode(frame, this.#proof.again, offset).bytes;
+    } catch (error) {
+      if (isBreach(error)) throw error;
+      // No store is damaged here.
+      const reason = error instanceof Fault ? error.details.reason : reasonOf(error);
+      throw this.#broke(offset, `could not decode what it had encoded (${reason})`);
+    }
+    if (!again.equals(was)) throw this.#broke(offset, 'could not decode what it had encoded');
+  }
+
+  /**
+   * Takes a frame apart, behind which there may be other bytes. The bytes that come out may lie in `into`, which has room
+   * for a cluster. Throws a Fault when it cannot.
+   */
+  decode(frame: Buffer, into: Buffer, offset: number): Unframed {
     const length = frame.length < FRAME_BYTES ? 0 : frame.readUInt32LE(0);
     const done = length === 0 ? 0 : frame.readUInt32LE(4);
     if (length > frame.length - FRAME_BYTES || done === 0 || done >= 2 << this.#links.length) {
       throw damaged('frame', offset, 'its head is not one that nvsnap writes');
     }
+    const packed = (done & CODEC) !== 0;
+    const [first, second] = this.#places;
     let at = frame.subarray(FRAME_BYTES, FRAME_BYTES + length);
-    for (const [k, link] of [...this.#links.entries()].reverse()) {
+    for (let k = this.#links.length - 1; k >= 0; k -= 1) {
       if ((done & (2 << k)) === 0) continue;
-      const [first, second] = this.#places;
-      const place =
-        at.buffer === first.buffer && at.byteOffset === first.byteOffset ? second : first;
+      const { use } = this.#links[k] as Link;
+      // What the first one had was a cluster, or the codec's.
+      const ends = !packed && (done & ((2 << k) - 1)) === 0;
+      const place = ends ? into : liesIn(at, first) ? second : first;
       try {
-        at = place.subarray(0, await link.call('decode', at, place));
+        at = place.subarray(0, (this.#links[k] as Link).call('decode', at, place, offset));
       } catch (error) {
-        throw damaged(link.use.name, offset, reasonOf(error));
+        if (isBreach(error)) throw error;
+        throw damaged(use.name, offset, reasonOf(error));
       }
     }
-    return { bytes: at, packed: (done & CODEC) !== 0 };
+    return { bytes: at, packed };
   }
 
   /** What each link did. */
   async flush(): Promise<LinkPart[]> {
     const parts: LinkPart[] = [];
-    for (const link of this.#links) parts.push(await guard(link, 0, () => link.flush()));
+    for (const link of this.#links) parts.push(await guarded(link.use, 0, () => link.flush()));
     return parts;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links) await guard(link, 0, () => link.close());
+    for (const link of this.#links) await guarded(link.use, 0, () => link.close());
   }
 }
 
 const damaged = (codec: string, offset: number, reason: string): Fault =>
   fault('payload-damaged', { offset, codec, reason });
 
+/** True for what a stage has done against the contract: no damage of a store. */
+export const isBreach = (error: unknown): boolean =>
+  error instanceof Fault && error.code === 'stage-broke';
+
 /** Says whose fault it is. */
-const guard = async <T>({ use }: Link, offset: number, work: () => Promise<T>): Promise<T> => {
+const failed = ({ name }: LinkUse, offset: number, error: unknown): unknown =>
+  isBreach(error)
+    ? error
+    : fault('stage-failed', { stage: name, offset, reason: reasonOf(error) }, error);
+
+const guarded = async <T>(use: LinkUse, offset: number, work: () => Promise<T>): Promise<T> => {
   try {
     return await work();
   } catch (error) {
-    throw fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
+    throw failed(use, offset, error);
   }
 };

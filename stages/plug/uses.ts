@@ -61,6 +61,7 @@ export const useOf = (
       most,
       request.threads ?? threads(name, Math.min(most, availableParallelism())),
     ),
+    most: definition.threads,
     patience: patienceOf(stage),
     light: isLight(stage),
     wants: wantsOf(takes),

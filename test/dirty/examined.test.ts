@@ -2,8 +2,8 @@
 // that lies.
 
 import t, { type Test } from 'tap';
-import { examineSource, type SourceWorld } from '../../dirty/examine.js';
 import { type DirtySource, openSource } from '../../dirty/index.js';
+import { examineSource, type SourceWorld } from '../../examine/index.js';
 import { tempDir } from '../tools/files.js';
 import { Tracker, type TrackerKind } from '../tools/tracker.js';
 

@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { examineSource, type SourceWorld } from '../../dirty/examine.js';
+import { examineSource, type SourceWorld } from '../../examine/index.js';
 import { list, loadSource, take } from '../../snapshot/index.js';
 import { patch, randomBytes, tempDir } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';

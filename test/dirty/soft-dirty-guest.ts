@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { examineSource } from '../../dirty/examine.js';
+import { examineSource } from '../../examine/index.js';
 import { type TakeResult, take } from '../../snapshot/index.js';
 import { DONT_NEED, Mapper } from '../tools/mapper.js';
 import { nvsnap } from '../tools/nvsnap.js';

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import t from 'tap';
 import { attachFile, type LogEntry, openFile, readLog } from '../../disk/file.js';
-import { tempDir } from '../tools/files.js';
+import { diskDir } from '../tools/files.js';
 
 /** Does to a buffer what a log says was done to the file. */
 const replay = (entries: Iterable<LogEntry>): Buffer => {
@@ -38,7 +38,7 @@ const changes = fc.array(
 );
 
 t.test('a log replays to the file, kind for kind', async (t) => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   let run = 0;
   await fc.assert(
     fc.asyncProperty(changes, async (list) => {
@@ -72,7 +72,7 @@ t.test('a log replays to the file, kind for kind', async (t) => {
 });
 
 t.test('positions and lengths beyond 32 bits survive the log', async (t) => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   const log = join(folder, 'log');
   const file = openFile(join(folder, 'file'), 'wx+', log);
   file.truncate(2 ** 41);
@@ -84,7 +84,7 @@ t.test('positions and lengths beyond 32 bits survive the log', async (t) => {
 });
 
 t.test('writes of other threads are in the log, whole', async (t) => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   const log = join(folder, 'log');
   const file = openFile(join(folder, 'file'), 'wx+', log);
   const code = `
@@ -118,7 +118,7 @@ t.test('writes of other threads are in the log, whole', async (t) => {
 t.test(
   'a read is short only at the end, and a file can be used through its description',
   async (t) => {
-    const path = join(tempDir(t), 'file');
+    const path = join(diskDir(t), 'file');
     const file = openFile(path, 'wx+');
     file.write(Buffer.from('0123456789'), 0);
     const again = attachFile(file.spec);
@@ -133,7 +133,7 @@ t.test(
 );
 
 t.test('what the system refuses becomes a fault with its path', async (t) => {
-  const path = join(tempDir(t), 'file');
+  const path = join(diskDir(t), 'file');
   t.throws(() => openFile(path, 'r'), { code: 'ENOENT' }, 'the caller knows what it is');
   fs.writeFileSync(path, 'x');
   const file = openFile(path, 'r');

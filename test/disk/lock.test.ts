@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { lockWriter } from '../../disk/lock.js';
-import { tempDir } from '../tools/files.js';
+import { diskDir } from '../tools/files.js';
 
 const HOLDER = `
   const fs = await import('node:fs');
@@ -29,7 +29,7 @@ const startHolder = async (t: Test, path: string): Promise<ChildProcess> => {
 };
 
 const openStore = (t: Test): { path: string; open(): number } => {
-  const path = join(tempDir(t), 'store');
+  const path = join(diskDir(t), 'store');
   fs.writeFileSync(path, 'not empty');
   return {
     path,

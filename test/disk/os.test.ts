@@ -14,7 +14,7 @@ import {
   seekEnd,
   waitReadable,
 } from '../../disk/os.js';
-import { tempDir } from '../tools/files.js';
+import { diskDir } from '../tools/files.js';
 
 const BLOCK = 64 * 1024;
 const BLOCKS = 24;
@@ -31,7 +31,7 @@ const coversData = (content: Buffer, extents: readonly Extent[]): boolean => {
 };
 
 t.test('data extents of sparse files leave out nothing that is written', async (t) => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   const size = fc.integer({ min: 0, max: BLOCKS * BLOCK });
   const writes = fc.array(fc.nat(BLOCKS - 1), { maxLength: 8 });
   let run = 0;
@@ -57,7 +57,7 @@ t.test('data extents of sparse files leave out nothing that is written', async (
 });
 
 t.test('holes are found, made by seeking or by punching', async (t) => {
-  const path = join(tempDir(t), 'sparse');
+  const path = join(diskDir(t), 'sparse');
   const fd = fs.openSync(path, 'wx+');
   t.teardown(() => fs.closeSync(fd));
   fs.ftruncateSync(fd, BLOCKS * BLOCK);

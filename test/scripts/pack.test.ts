@@ -16,6 +16,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 
+t.setTimeout(180_000);
+
 const house = fileURLToPath(new URL('../../..', import.meta.url));
 
 const run = (cwd: string, command: string, args: readonly string[]): string => {

@@ -22,11 +22,12 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
 /** What the bundle is made of, besides the command line. */
-const ROOMS = ['bulk', 'dirty', 'snapshot', 'pipeline', 'stages/plug'];
+const ROOMS = ['bulk', 'dirty', 'examine', 'snapshot', 'pipeline', 'stages/plug'];
 const DOORS = [
   'bulk/index.ts',
-  'dirty/examine.ts',
   'dirty/source.ts',
+  'examine/index.ts',
+  'examine/watched.ts',
   'snapshot/index.ts',
   'pipeline/index.ts',
   'pipeline/worker.ts',
@@ -77,8 +78,12 @@ function run(program: string, args: readonly string[] = [], cwd = '/'): Outcome 
   return { code: status, stdout, stderr };
 }
 
+t.setTimeout(180_000);
+
+// One clone for all: to compile it anew costs most of the time.
+const clone = makeClone(t);
+
 t.test('nvsnap runs from any folder and through a symlink', async (t) => {
-  const clone = makeClone(t);
   const elsewhere = join(clone, 'else where');
   const link = join(elsewhere, 'link');
   mkdirSync(elsewhere);
@@ -95,7 +100,6 @@ t.test('nvsnap runs from any folder and through a symlink', async (t) => {
 });
 
 t.test('setup follows the sources, and never writes to stdout', async (t) => {
-  const clone = makeClone(t);
   const setup = join(clone, 'scripts/setup');
   const extra = join(clone, 'cli/extra.ts');
   const compiled = join(clone, 'dist/cli/extra.js');

@@ -21,9 +21,9 @@ const FULL = process.env.NVSNAP_SLOW === 'full';
 t.setTimeout(FULL ? 5 * 3_600_000 : 600_000);
 
 const SEED = FULL ? 1 : 3;
-const PER_CUT = FULL ? 3 : 2;
+const PER_CUT = FULL ? 8 : 2;
 /** Of the states away from the syncs, the tools see one in so many. */
-const STEP = FULL ? 1 : 50;
+const STEP = FULL ? 2 : 50;
 
 const KINDS: readonly StoreKind[] = [
   PLAIN_4K,
@@ -67,7 +67,7 @@ for (const kind of KINDS) {
           return special ? FULL || n < 2 : asked % STEP === 0;
         },
       });
-      t.ok(FULL ? verdict.judged === verdict.states : verdict.judged > 0);
+      t.ok(verdict.judged >= Math.floor(verdict.states / STEP));
       t.comment(
         `${crash.name}: ${crash.log.length} entries, ${verdict.states} states, ${verdict.judged} of ` +
           `them checked by qemu-img, ${verdict.restored} snapshots restored, ` +

@@ -10,8 +10,8 @@ import { checkClean } from '../tools/qemu.js';
 const FULL = process.env.NVSNAP_SLOW === 'full';
 t.setTimeout(FULL ? 5 * 3_600_000 : 600_000);
 
-const KILLS = FULL ? 150 : 6;
-const IMAGE_BYTES = (FULL ? 256 : 64) * MiB;
+const KILLS = FULL ? 150 : 3;
+const IMAGE_BYTES = (FULL ? 256 : 32) * MiB;
 
 const STORES: ReadonlyArray<readonly string[]> = [
   ['--compression', 'zstd', '--cluster-size', '64K'],

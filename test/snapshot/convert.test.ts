@@ -155,20 +155,17 @@ t.test('a kill leaves the old store, and the new one whole or not at all', async
   const { store, output, same, random } = await makeStore(t, 4 * KIB, 'zstd');
   const before = fs.readFileSync(store);
   let whole = 0;
-  for (let n = 0; n < 10; n += 1) {
+  for (let n = 0; n < 6; n += 1) {
     const { child, ended } = startNvsnap(['convert', store, output, '--cluster-size', '64K', '-q']);
     setTimeout(() => child.kill('SIGKILL'), 100 + random.below(500));
     await ended;
     t.ok(fs.readFileSync(store).equals(before), 'the old one is untouched');
-    for (const name of fs.readdirSync(join(output, '..'))) {
-      if (name.includes('.part-')) fs.rmSync(join(output, '..', name));
-    }
     if (!fs.existsSync(output)) continue;
     whole += 1;
     await holdsAll(t, output, same);
     fs.rmSync(output);
   }
-  t.comment(`${whole} of 10 were done before they were killed`);
+  t.comment(`${whole} of 6 were done before they were killed`);
 });
 
 t.test('damage or a signal leave no output', async (t) => {

@@ -26,7 +26,7 @@ t.setTimeout(180_000);
 
 const SEED = 20261123;
 /** Random states of each cut. */
-const PER_CUT = 8;
+const PER_CUT = 4;
 /** States of each cut at a sync or the header's write that the tools are asked about. */
 const ASKED = 2;
 

@@ -13,7 +13,7 @@ import {
   type TakeResult,
   take,
 } from '../../snapshot/index.js';
-import { Random, randomBytes, sameFile, tempDir } from '../tools/files.js';
+import { diskDir, Random, randomBytes, sameFile, tempDir } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';
 import { Tracker, type TrackerKind } from '../tools/tracker.js';
 
@@ -25,7 +25,8 @@ t.setTimeout(240_000);
 
 /** A tracker, a store for its image, and how to take. */
 const openTrial = (t: Test, kind: TrackerKind, size: number, clusterSize = CLUSTER) => {
-  const folder = tempDir(t);
+  // Where data are is asked of the file system: a disk's for one kind.
+  const folder = kind === 'holes' ? diskDir(t) : tempDir(t);
   const tracker = new Tracker(folder, kind, size, randomBytes(Math.min(size, 16 * MiB), 1));
   const store = join(folder, 'store.qcow2');
   const judge = new Judge(folder, store);
@@ -55,7 +56,7 @@ const openTrial = (t: Test, kind: TrackerKind, size: number, clusterSize = CLUST
 for (const kind of ['bitmap', 'holes'] as const) {
   for (const clusterSize of [PAGE, CLUSTER]) {
     t.test(`${kind}, clusters of ${clusterSize}: only what it names is read`, async (t) => {
-      const size = 24 * MiB + 1000;
+      const size = 12 * MiB + 1000;
       const { tracker, judge, notices, track } = openTrial(t, kind, size, clusterSize);
       const random = new Random(clusterSize);
       t.match(await track('t0'), { dirty: { source: kind, fallback: null, audit: null } });
@@ -175,7 +176,7 @@ t.test('an audit finds as many lies as chance allows', async (t) => {
   const before = fs.readFileSync(store);
   const { image, spec: dirty } = tracker;
   let caught = 0;
-  const tries = 40;
+  const tries = 24;
   for (let auditSeed = 0; auditSeed < tries; auditSeed += 1) {
     fs.writeFileSync(store, before);
     fs.rmSync(`${tracker.file}.since`, { force: true });

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { punchHole } from '../../disk/index.js';
 import { restore, type TakeResult, take } from '../../snapshot/index.js';
-import { allocatedBytes, patch, randomBytes, tempDir } from '../tools/files.js';
+import { allocatedBytes, diskDir, patch, randomBytes } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';
 import { dataClusters, ownClusters } from '../tools/tables.js';
 
@@ -25,7 +25,7 @@ class Bench {
   readonly #clusterSize: number;
 
   constructor(t: Test, content: Uint8Array, clusterSize = CLUSTER) {
-    this.folder = tempDir(t);
+    this.folder = diskDir(t);
     this.image = join(this.folder, 'image');
     this.store = join(this.folder, 'store.qcow2');
     this.#clusterSize = clusterSize;

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { KiB, MiB } from '../../disk/index.js';
-import { tempDir } from '../tools/files.js';
+import { diskDir } from '../tools/files.js';
 import { Before, killTakes, uninterrupted, Victim } from '../tools/kills.js';
 import { startNvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
@@ -13,18 +13,18 @@ t.setTimeout(180_000);
 
 const SEED = 20261123;
 /** Most of it incompressible: a take that writes for a while. */
-const IMAGE_BYTES = 64 * MiB;
+const IMAGE_BYTES = 32 * MiB;
 /** Four clusters of the default size. */
 const EMPTY_STORE_BYTES = 4 * 64 * KiB;
 /** For takes that are to be stopped at a certain point, a slower codec gives more time to do so. */
 const SLOWLY = ['--level', '13'];
 
 t.test('kill -9 at any moment of a first take leaves an empty store or none', async (t) => {
-  const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+  const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
   const { written, storeBytes } = await uninterrupted(victim);
-  const toll = await killTakes(victim, { kills: 8, written, seed: SEED, oldTags: [] });
+  const toll = await killTakes(victim, { kills: 6, written, seed: SEED, oldTags: [] });
   t.comment(`${JSON.stringify(toll)}, of ${written} bytes that a take writes`);
-  t.equal(toll.landed, 8);
+  t.equal(toll.landed, 6);
   t.same(toll.litter, []);
   t.ok(toll.longest <= storeBytes, 'what a killed take leaves is used again');
   await victim.take('whole');
@@ -38,15 +38,15 @@ t.test('kill -9 at any moment of a first take leaves an empty store or none', as
 });
 
 t.test('kill -9 at any moment of a later take leaves every snapshot as it was', async (t) => {
-  const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED);
+  const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
   await victim.take('one');
   await victim.checkRestored('one');
   victim.change(0.6);
   const { written, storeBytes } = await uninterrupted(victim);
-  const options = { kills: 14, written, seed: SEED, oldTags: ['one'] };
+  const options = { kills: 8, written, seed: SEED, oldTags: ['one'] };
   const toll = await killTakes(victim, options);
   t.comment(`${JSON.stringify(toll)}, of ${written} bytes that a take writes`);
-  t.equal(toll.landed, 14);
+  t.equal(toll.landed, 8);
   t.same(toll.litter, []);
   t.ok(toll.longest <= storeBytes, 'what a killed take leaves is used again');
   await victim.take('two');
@@ -61,7 +61,7 @@ t.test('kill -9 at any moment of a later take leaves every snapshot as it was', 
 
 t.test('kill -9 in the moment a store is made leaves a whole, empty one or nothing', async (t) => {
   for (let i = 0; i < 5; i += 1) {
-    const victim = new Victim(tempDir(t), MiB, SEED);
+    const victim = new Victim(diskDir(t), MiB, SEED);
     // As much as an empty store has: what comes next is its sync, and then its name.
     const how = await victim.stopWhenWritten('cut', EMPTY_STORE_BYTES, 'SIGKILL');
     t.equal(how.signal, 'SIGKILL');
@@ -74,8 +74,8 @@ t.test('kill -9 in the moment a store is made leaves a whole, empty one or nothi
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   t.test(`${signal} in a first take leaves nothing, and says so`, async (t) => {
-    const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED, SLOWLY);
-    const how = await victim.stopWhenWritten('cut', 8 * MiB, signal);
+    const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
+    const how = await victim.stopWhenWritten('cut', 8 * MiB, signal, SLOWLY);
     t.match(how, { status: 1, signal: null, stdout: '' });
     t.equal(how.stderr, `nvsnap: Stopped by ${signal}.\nThe store is as it was before.\n`);
     t.notOk(fs.existsSync(victim.store));
@@ -83,12 +83,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 
   t.test(`${signal} in a later take leaves the store as it was, and unlocked`, async (t) => {
-    const victim = new Victim(tempDir(t), IMAGE_BYTES, SEED, SLOWLY);
+    const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
     await victim.take('one');
     victim.change(0.6);
     const before = new Before(victim.store);
-    for (const bytes of signal === 'SIGINT' ? [MiB, 4 * MiB, 18 * MiB] : [4 * MiB]) {
-      const how = await victim.stopWhenWritten('cut', bytes, signal);
+    for (const bytes of signal === 'SIGINT' ? [MiB, 4 * MiB, 12 * MiB] : [4 * MiB]) {
+      const how = await victim.stopWhenWritten('cut', bytes, signal, SLOWLY);
       t.match(how, { status: 1, signal: null, stdout: '' });
       t.equal(how.stderr, `nvsnap: Stopped by ${signal}.\nThe store is as it was before.\n`);
       t.notOk(await before.isPublished(victim.store, ['one'], 'cut'));
@@ -102,7 +102,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 
 t.test('a take that waits for its input stops too', async (t) => {
-  const victim = new Victim(tempDir(t), MiB, SEED);
+  const victim = new Victim(diskDir(t), MiB, SEED);
   const { child, ended } = startNvsnap(['take', '-', victim.store, '--size', '64M'], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
@@ -118,7 +118,7 @@ t.test('a take that waits for its input stops too', async (t) => {
 });
 
 t.test('a restore that is stopped leaves no output', async (t) => {
-  const victim = new Victim(tempDir(t), 4 * IMAGE_BYTES, SEED, ['--compression', 'none']);
+  const victim = new Victim(diskDir(t), 256 * MiB, SEED, ['--compression', 'none']);
   await victim.take('one');
   const output = join(victim.folder, 'output');
   const { child, ended } = startNvsnap(['restore', victim.store, 'one', output]);

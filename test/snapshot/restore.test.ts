@@ -7,7 +7,7 @@ import t, { type Test } from 'tap';
 import { restore, take } from '../../snapshot/index.js';
 import { contentOf, loopDevice, overwrite } from '../tools/device.js';
 import { EDITS } from '../tools/edits.js';
-import { allocatedBytes, copyState, patch, Random, tempDir } from '../tools/files.js';
+import { allocatedBytes, copyState, diskDir, patch, Random } from '../tools/files.js';
 import { smallDisk } from '../tools/mount.js';
 import { MAIN, nvsnap, start } from '../tools/nvsnap.js';
 
@@ -20,7 +20,7 @@ const CODECS = ['zstd', 'zlib', 'none', 'lz4'] as const;
 
 /** An image with data, zeros and a short tail, and a store with snapshot "a" of it. */
 const makeStore = async (t: Test, compression: (typeof CODECS)[number] = 'zstd') => {
-  const folder = tempDir(t);
+  const folder = diskDir(t);
   const [image, store, output] = ['image', 'store.qcow2', 'output'].map((name) =>
     join(folder, name),
   ) as [string, string, string];
@@ -98,9 +98,10 @@ t.test('what becomes zero in a copy becomes a hole', async (t) => {
 });
 
 t.test('a range, on any border, is exactly that range', async (t) => {
-  const { image, store, output, content, random } = await makeStore(t);
+  const { store, output, content, random } = await makeStore(t);
   const copy = `${output}.copy`;
-  for (let n = 0; n < 25; n += 1) {
+  const junk = random.bytes(SIZE);
+  for (let n = 0; n < 15; n += 1) {
     const start = random.below(SIZE);
     const length = 1 + random.below(Math.min(SIZE - start, n % 2 === 0 ? 3 * CLUSTER : SIZE));
     const range = { start, length };
@@ -109,8 +110,7 @@ t.test('a range, on any border, is exactly that range', async (t) => {
     t.match(r, { range, imageBytes: SIZE });
     t.ok(fs.readFileSync(output).equals(wanted), `${start}:${length}`);
     // In place it goes where it belongs, and nothing else is touched.
-    copyState(image, copy);
-    const other = random.bytes(SIZE);
+    const other = Buffer.from(junk);
     fs.writeFileSync(copy, other);
     await restore({ store, snapshot: 'a', output: copy, range, inPlace: true });
     wanted.copy(other, start);

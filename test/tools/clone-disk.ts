@@ -1,10 +1,10 @@
 // Disks whose file systems can clone: XFS and btrfs, in a file.
 
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { tempDir } from './files.js';
+import { runToEnd } from './spawn.js';
 
 const DISK_BYTES = 640 * 2 ** 20;
 
@@ -24,15 +24,14 @@ export interface DiskKind {
 }
 
 /** All on which a clone can be made. */
-export const CLONE_DISKS: readonly DiskKind[] = [
+export const CLONE_DISKS = [
   { name: 'XFS', type: 'xfs' },
   { name: 'btrfs', type: 'btrfs' },
   { name: 'btrfs without copy on write', type: 'btrfs', nocow: true },
   { name: 'btrfs with compression', type: 'btrfs', options: 'compress-force=zstd' },
-];
+] as const satisfies readonly DiskKind[];
 
-const run = (program: string, ...args: string[]): boolean =>
-  spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+const run = (program: string, ...args: string[]): boolean => runToEnd(program, args).status === 0;
 
 /** Makes and mounts a disk; gone when the test ends. Undefined where this process may not mount. */
 export const cloneDisk = (t: Test, kind: DiskKind, bytes = DISK_BYTES): Disk | undefined => {
@@ -83,6 +82,6 @@ export const clonesIn = (folder: string): string[] =>
 /** Runs commands of xfs_io(8) on a file, which write to it in ways that Node has no names for. */
 export const xfsIo = (path: string, commands: readonly string[]): void => {
   const args = commands.flatMap((command) => ['-c', command]);
-  const { status, stderr } = spawnSync('xfs_io', [...args, path], { encoding: 'utf8' });
+  const { status, stderr } = runToEnd('xfs_io', [...args, path]);
   if (status !== 0 || stderr !== '') throw new Error(`xfs_io: ${commands.join('; ')}: ${stderr}`);
 };

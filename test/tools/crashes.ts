@@ -11,6 +11,7 @@ import {
   exportSnapshot,
   importSnapshot,
   list,
+  Pools,
   remove,
   restore,
   take,
@@ -263,7 +264,13 @@ export interface Verdict {
 }
 
 /** Asks the tools about one state. Throws unless it is the generation it should be. */
-const askTools = async (crash: Crash, state: Buffer, isNew: boolean, verdict: Verdict) => {
+const askTools = async (
+  crash: Crash,
+  state: Buffer,
+  isNew: boolean,
+  verdict: Verdict,
+  pools: Pools,
+) => {
   const path = join(crash.folder, 'cut');
   const output = join(crash.folder, 'restored');
   fs.writeFileSync(path, state);
@@ -283,7 +290,7 @@ const askTools = async (crash: Crash, state: Buffer, isNew: boolean, verdict: Ve
       // QEMU's disks end on a sector.
       fs.truncateSync(output, fs.statSync(image).size);
     } else {
-      await restore({ store: path, snapshot: tag, output, force: true, threads: 1 });
+      await restore({ store: path, snapshot: tag, output, force: true, threads: 1, pools });
       verdict.restored += 1;
     }
     const at = firstDifference(output, image);
@@ -305,20 +312,28 @@ const generationOf = (crash: Crash, state: Buffer): 'old' | 'new' => {
 export const publishAt = (log: readonly LogEntry[]): number =>
   log.findLastIndex((entry) => entry.kind === 'write' && entry.position === 0);
 
+export interface JudgeOptions {
+  readonly seed: number;
+  /** Random states per cut. */
+  readonly perCut: number;
+  /** Should the tools be asked about this state? `special` says: at a sync or the header's write. */
+  readonly ask: (cut: number, n: number, special: boolean) => boolean;
+}
+
 /**
  * Judges every state of every cut byte by byte, and asks the tools about those that `ask` chooses.
  * Throws with the seed and the cut when one is neither old nor new, or not the one it must be.
  */
-export const judge = async (
-  crash: Crash,
-  options: {
-    readonly seed: number;
-    /** Random states per cut. */
-    readonly perCut: number;
-    /** Should the tools be asked about this state? `special` says: at a sync or the header's write. */
-    readonly ask: (cut: number, n: number, special: boolean) => boolean;
-  },
-): Promise<Verdict> => {
+export const judge = async (crash: Crash, options: JudgeOptions): Promise<Verdict> => {
+  const pools = new Pools();
+  try {
+    return await judgeWith(crash, options, pools);
+  } finally {
+    await pools.close();
+  }
+};
+
+const judgeWith = async (crash: Crash, options: JudgeOptions, pools: Pools): Promise<Verdict> => {
   const verdict: Verdict = { states: 0, judged: 0, restored: 0, converted: 0 };
   const cuts = new PowerCuts(crash.base.bytes, crash.log);
   const publish = publishAt(crash.log);
@@ -334,7 +349,7 @@ export const judge = async (
         if (cut <= publish && generation === 'new') throw new Error('it is new too early');
         if (cut === crash.log.length && generation === 'old') throw new Error('it is still old');
         if (options.ask(cut, n, special)) {
-          await askTools(crash, state, generation === 'new', verdict);
+          await askTools(crash, state, generation === 'new', verdict, pools);
         }
       } catch (error) {
         throw new Error(`${where}: ${(error as Error).message}`, { cause: error });

@@ -6,14 +6,24 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 
-const CHUNK_BYTES = 4 * 1024 * 1024;
+const CHUNK_BYTES = 1024 * 1024;
 
-/** A new folder, removed with all that is in it when the test ends. */
-export const tempDir = (t: Test): string => {
-  const folder = fs.realpathSync(fs.mkdtempSync(join(tmpdir(), 'nvsnap-test-')));
+/** Where files are read to; fresh memory costs more than what is done with it. */
+const chunks = [Buffer.alloc(CHUNK_BYTES), Buffer.alloc(CHUNK_BYTES)] as const;
+const ZEROS = Buffer.alloc(CHUNK_BYTES);
+
+const newFolder = (t: Test, place: string): string => {
+  const folder = fs.realpathSync(fs.mkdtempSync(join(place, 'nvsnap-test-')));
   t.teardown(() => fs.rmSync(folder, { recursive: true, force: true }));
   return folder;
 };
+
+/** A new folder, removed with all that is in it when the test ends; in memory where `scripts/test` says so. */
+export const tempDir = (t: Test): string =>
+  newFolder(t, process.env.NVSNAP_TEST_SCRATCH ?? tmpdir());
+
+/** The same on a disk, for what is about files as a disk's file system has them. */
+export const diskDir = (t: Test): string => newFolder(t, tmpdir());
 
 const readFully = (fd: number, into: Buffer, position: number): number => {
   let done = 0;
@@ -42,8 +52,7 @@ const withOpen = <T>(paths: readonly string[], use: (fds: readonly number[]) => 
  */
 export const firstDifference = (a: string, b: string): number =>
   withOpen([a, b], ([left, right]) => {
-    const x = Buffer.alloc(CHUNK_BYTES);
-    const y = Buffer.alloc(CHUNK_BYTES);
+    const [x, y] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
       const got = readFully(left as number, x, at);
       const other = readFully(right as number, y, at);
@@ -58,6 +67,17 @@ export const firstDifference = (a: string, b: string): number =>
     }
   });
 
+/** True when a file holds nothing but zeros from `start` on. */
+export const endsInZeros = (path: string, start: number): boolean =>
+  withOpen([path], ([fd]) => {
+    const [chunk] = chunks;
+    for (let at = start; ; at += CHUNK_BYTES) {
+      const got = readFully(fd as number, chunk, at);
+      if (!chunk.subarray(0, got).equals(ZEROS.subarray(0, got))) return false;
+      if (got < CHUNK_BYTES) return true;
+    }
+  });
+
 /** True when two files hold the same bytes. */
 export const sameFile = (a: string, b: string): boolean => firstDifference(a, b) === -1;
 
@@ -65,7 +85,7 @@ export const sameFile = (a: string, b: string): boolean => firstDifference(a, b)
 export const sha256File = (path: string): string =>
   withOpen([path], ([fd]) => {
     const hash = createHash('sha256');
-    const chunk = Buffer.alloc(CHUNK_BYTES);
+    const [chunk] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
       const got = readFully(fd as number, chunk, at);
       hash.update(chunk.subarray(0, got));
@@ -84,16 +104,15 @@ export const copyState = (from: string, to: string): void => {
 };
 
 const copySparse = (from: string, to: string): void => {
-  const zeros = Buffer.alloc(CHUNK_BYTES);
   withOpen([from], ([fd]) => {
     const out = fs.openSync(to, 'wx');
     try {
-      const chunk = Buffer.alloc(CHUNK_BYTES);
+      const [chunk] = chunks;
       let at = 0;
       for (;;) {
         const got = readFully(fd as number, chunk, at);
         const part = chunk.subarray(0, got);
-        if (!part.equals(zeros.subarray(0, got))) fs.writeSync(out, part, 0, got, at);
+        if (!part.equals(ZEROS.subarray(0, got))) fs.writeSync(out, part, 0, got, at);
         at += got;
         if (got < CHUNK_BYTES) break;
       }
@@ -131,6 +150,16 @@ export const patch = (path: string, data: Uint8Array, position: number): void =>
 /** Bytes a file takes on disk. */
 export const allocatedBytes = (path: string): number => fs.statSync(path).blocks * 512;
 
+const STEP = 0x6d2b79f5;
+
+/** The number that a state stands for. */
+const mixed = (state: number): number => {
+  let x = state;
+  x = Math.imul(x ^ (x >>> 15), x | 1);
+  x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+  return (x ^ (x >>> 14)) >>> 0;
+};
+
 /** Random numbers that are the same for the same seed (mulberry32): a failure can be repeated. */
 export class Random {
   #state: number;
@@ -141,11 +170,8 @@ export class Random {
 
   /** A whole number below 2^32. */
   next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-    let x = this.#state;
-    x = Math.imul(x ^ (x >>> 15), x | 1);
-    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
-    return (x ^ (x >>> 14)) >>> 0;
+    this.#state = (this.#state + STEP) >>> 0;
+    return mixed(this.#state);
   }
 
   /** A whole number in [0, limit). */
@@ -156,7 +182,12 @@ export class Random {
   /** Incompressible bytes. */
   bytes(length: number): Buffer {
     const words = new Uint32Array(Math.ceil(length / 4));
-    for (let i = 0; i < words.length; i += 1) words[i] = this.next();
+    let state = this.#state;
+    for (let i = 0; i < words.length; i += 1) {
+      state = (state + STEP) | 0;
+      words[i] = mixed(state);
+    }
+    this.#state = state >>> 0;
     return Buffer.from(words.buffer, 0, length);
   }
 

@@ -1,11 +1,11 @@
 // qcow2 files that QEMU makes: an image converted to one, then written to in every way that qemu-io knows,
 // with internal snapshots between the writes.
 
-import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { Random } from './files.js';
 import { qemuImg } from './qemu.js';
+import { runToEnd } from './spawn.js';
 
 const KiB = 1024;
 const SECTOR = 512;
@@ -42,8 +42,7 @@ export const qemu = (...args: string[]): string => {
 export const qemuIo = (path: string, commands: readonly string[], strict = true): void => {
   if (commands.length === 0) return;
   const args = ['-f', 'qcow2', '-d', 'unmap', ...commands.flatMap((c) => ['-c', c]), path];
-  const { status, stdout, stderr, error } = spawnSync('qemu-io', args, { encoding: 'utf8' });
-  if (error) throw new Error('qemu-io could not be started', { cause: error });
+  const { status, stdout, stderr } = runToEnd('qemu-io', args);
   const refused = stdout.split('\n').filter((line) => /failed/.test(line));
   if (strict && (status !== 0 || refused.length > 0)) {
     throw new Error(`qemu-io ${path}: ${refused.join('; ')} ${stderr}`);

@@ -4,15 +4,14 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import { restore } from '../../snapshot/index.js';
-import { copyState, firstDifference, sha256File } from './files.js';
+import { Pools, restore } from '../../snapshot/index.js';
+import { copyState, endsInZeros, firstDifference } from './files.js';
 import { check, convertSnapshot } from './qemu.js';
 
 /** The image as it was when a snapshot was taken. */
 export interface State {
   readonly tag: string;
   readonly bytes: number;
-  readonly sha256: string;
   /** A copy of it. */
   readonly copy: string;
 }
@@ -21,25 +20,13 @@ export type Reader = 'qemu-img' | 'restore';
 
 export const BOTH: readonly Reader[] = ['qemu-img', 'restore'];
 
-/** True when all bytes from `start` on are zero; then they are cut off. */
-const cutZeros = (path: string, start: number): boolean => {
-  const fd = fs.openSync(path, 'r+');
-  try {
-    const rest = Buffer.alloc(fs.fstatSync(fd).size - start);
-    fs.readSync(fd, rest, 0, rest.length, start);
-    fs.ftruncateSync(fd, start);
-    return rest.every((byte) => byte === 0);
-  } finally {
-    fs.closeSync(fd);
-  }
-};
-
 export class Judge {
   readonly store: string;
   readonly states: State[];
   readonly #folder: string;
   readonly #readers: readonly Reader[];
   #copies = 0;
+  #pools: Pools | undefined;
 
   /** Keeps its copies in a new folder inside `folder`; may begin with states another judge keeps. */
   constructor(
@@ -59,7 +46,7 @@ export class Judge {
     const copy = join(this.#folder, `state-${this.#copies}`);
     copyState(image, copy);
     this.#copies += 1;
-    const state = { tag, bytes: fs.statSync(copy).size, sha256: sha256File(copy), copy };
+    const state = { tag, bytes: fs.statSync(copy).size, copy };
     this.states.push(state);
     return state;
   }
@@ -93,9 +80,22 @@ export class Judge {
     }
   }
 
+  /** Threads and memory for all restores of one test. */
+  #poolsFor(t: Test): Pools {
+    if (this.#pools) return this.#pools;
+    const pools = new Pools();
+    this.#pools = pools;
+    t.teardown(() => {
+      this.#pools = undefined;
+      return pools.close();
+    });
+    return pools;
+  }
+
   async #restored(t: Test, state: State, out: string): Promise<void> {
     const { store } = this;
-    const done = await restore({ store, snapshot: state.tag, output: out });
+    const pools = this.#poolsFor(t);
+    const done = await restore({ store, snapshot: state.tag, output: out, pools });
     t.match(done, { tag: state.tag, imageBytes: state.bytes, verified: true });
     this.#compare(t, state, out, 'restore');
   }
@@ -105,15 +105,16 @@ export class Judge {
     convertSnapshot(this.store, state.tag, out);
     const { size } = fs.statSync(out);
     t.ok(size >= state.bytes && size % 512 === 0, 'qemu-img gives whole sectors');
-    t.ok(cutZeros(out, state.bytes), `only zeros follow ${state.tag}`);
+    t.ok(endsInZeros(out, state.bytes), `only zeros follow ${state.tag}`);
+    fs.truncateSync(out, state.bytes);
     this.#compare(t, state, out, 'qemu-img');
   }
 
-  #compare(t: Test, state: State, out: string, reader: Reader): void {
-    const same = sha256File(out) === state.sha256;
-    t.ok(same, `${reader} gives back ${state.tag}`, {
-      size: { expected: state.bytes, found: fs.statSync(out).size },
-      ...(same ? {} : { firstDifference: firstDifference(out, state.copy) }),
+  #compare(t: Test, { tag, bytes, copy }: State, out: string, reader: Reader): void {
+    const at = firstDifference(out, copy);
+    t.ok(at === -1, `${reader} gives back ${tag}`, {
+      size: { expected: bytes, found: fs.statSync(out).size },
+      firstDifference: at,
     });
   }
 }

@@ -91,9 +91,14 @@ export class Victim {
     return ['take', this.image, this.store, '--tag', tag, ...this.#args];
   }
 
-  /** Starts a take and sends it a signal once it has written so many bytes. */
-  stopWhenWritten(tag: string, bytes: number, signal: NodeJS.Signals): Promise<Stopped> {
-    return stopWhenWritten(this.#take(tag), bytes, signal);
+  /** Starts a take, with more options, and sends it a signal once it has written so many bytes. */
+  stopWhenWritten(
+    tag: string,
+    bytes: number,
+    signal: NodeJS.Signals,
+    more: readonly string[] = [],
+  ): Promise<Stopped> {
+    return stopWhenWritten([...this.#take(tag), ...more], bytes, signal);
   }
 
   tags(): Promise<string[]> {

@@ -35,12 +35,17 @@ class Draft {
 
   /** Applies an entry; of a write, only the sectors that `keep` wants. */
   apply(entry: LogEntry, keep: (sector: number) => boolean): void {
-    if (entry.kind === 'sync') return;
+    if (entry.kind === 'sync' || keep === missing) return;
     if (entry.kind === 'truncate') {
       if (keep(0)) this.resize(entry.length);
       return;
     }
     const { position, data } = entry;
+    if (keep === whole) {
+      this.resize(Math.max(this.#length, position + data.length));
+      data.copy(this.#memory, position);
+      return;
+    }
     for (let at = 0; at < data.length; ) {
       const sector = Math.floor((position + at) / SECTOR_BYTES);
       const end = Math.min(data.length, (sector + 1) * SECTOR_BYTES - position);
@@ -135,6 +140,23 @@ export class PowerCuts {
   }
 }
 
+/** Clusters [from, to). */
+interface Clusters {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Host clusters, ascending, as runs of neighbours. */
+const runsOf = (clusters: readonly number[]): Clusters[] => {
+  const runs: { from: number; to: number }[] = [];
+  for (const cluster of clusters) {
+    const last = runs.at(-1);
+    if (last?.to === cluster) last.to += 1;
+    else runs.push({ from: cluster, to: cluster + 1 });
+  }
+  return runs;
+};
+
 /** Host clusters that a store's refcount tree counts as used (specification, "Refcount blocks"). */
 const usedClusters = (raw: Buffer, clusterSize: number): number[] => {
   const table = Number(raw.readBigUInt64BE(48));
@@ -157,13 +179,13 @@ const usedClusters = (raw: Buffer, clusterSize: number): number[] => {
  */
 export class Generation {
   readonly bytes: Buffer;
-  readonly #used: readonly number[];
+  readonly #used: readonly Clusters[];
   readonly #clusterSize: number;
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
     this.#clusterSize = 2 ** bytes.readUInt32BE(20);
-    this.#used = usedClusters(bytes, this.#clusterSize);
+    this.#used = runsOf(usedClusters(bytes, this.#clusterSize));
   }
 
   /** True when the file at hand has this generation's header. */
@@ -173,11 +195,18 @@ export class Generation {
 
   /** The first cluster in use in which the file at hand differs; -1 when it is this generation. */
   firstDifference(state: Buffer): number {
-    for (const cluster of this.#used) {
-      const start = cluster * this.#clusterSize;
-      const end = Math.min(start + this.#clusterSize, this.bytes.length);
-      if (!this.bytes.subarray(start, end).equals(state.subarray(start, end))) return cluster;
+    for (const { from, to } of this.#used) {
+      if (this.#isSame(state, from, to)) continue;
+      for (let cluster = from; ; cluster += 1) {
+        if (!this.#isSame(state, cluster, cluster + 1)) return cluster;
+      }
     }
     return -1;
+  }
+
+  #isSame(state: Buffer, from: number, to: number): boolean {
+    const start = from * this.#clusterSize;
+    const end = Math.min(to * this.#clusterSize, this.bytes.length);
+    return this.bytes.subarray(start, end).equals(state.subarray(start, end));
   }
 }

@@ -1,24 +1,10 @@
 // Stock qemu-img as the judge: what it says about a store is what every other reader will say.
 
-import { spawnSync } from 'node:child_process';
-
-/** How one run of a program ended. */
-export interface Outcome {
-  /** Exit code; null when a signal ended it. */
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { type Outcome, runToEnd } from './spawn.js';
 
 /** Runs qemu-img to its end. */
-export const qemuImg = (args: readonly string[]): Outcome => {
-  const { status, stdout, stderr, error } = spawnSync('qemu-img', args, {
-    encoding: 'utf8',
-    env: { ...process.env, LC_ALL: 'C' },
-  });
-  if (error) throw new Error('qemu-img could not be started', { cause: error });
-  return { status, stdout, stderr };
-};
+export const qemuImg = (args: readonly string[]): Outcome =>
+  runToEnd('qemu-img', args, { ...process.env, LC_ALL: 'C' });
 
 /** What `qemu-img check` counts. */
 export interface CheckReport {

@@ -73,11 +73,14 @@ export class Rot {
     for (let at = 0; at < this.#sound.length; at += 1) await this.flip(at);
   }
 
-  /** Turns over some bytes of each part: more of the small ones, few of those that say nothing. */
-  async some(offset: number): Promise<void> {
+  /**
+   * Turns over some bytes of each part: more of the small ones, few of those that say nothing; of them all, one in
+   * `thin`.
+   */
+  async some(offset: number, thin = 1): Promise<void> {
     for (let at = offset; at < this.#sound.length; at += 1) {
-      if ((at - offset) % STEPS[PARTS[this.#chart.parts[at] as number] as Part] === 0)
-        await this.flip(at);
+      const step = thin * STEPS[PARTS[this.#chart.parts[at] as number] as Part];
+      if ((at - offset) % step === 0) await this.flip(at);
     }
   }
 

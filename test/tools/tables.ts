@@ -1,6 +1,7 @@
 // What a store's tables say, read apart from the code that writes them: which entry each cluster of a
 // snapshot has, and what the refcounts on disk are.
 
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { hostOffset } from '../../disk/index.js';
 import { kindOf, type Snapshot, Store } from '../../qcow2/index.js';
@@ -90,3 +91,23 @@ export const readRefcounts = (path: string): DiskRefcounts => {
   }
   return { clusterSize, used: counts.size, count: (cluster) => counts.get(cluster) ?? 0 };
 };
+
+/** SHA-256 of all clusters that a store of ours counts as used: what is published, whatever lies in the others. */
+export const publishedDigest = (path: string): string =>
+  withTables(path, ({ header, geometry }) => {
+    const { clusterSize } = geometry;
+    const raw = fs.readFileSync(path);
+    const hash = createHash('sha256');
+    const { refcountTableOffset: start, refcountTableClusters: clusters } = header;
+    for (let at = start; at < start + clusters * clusterSize; at += 8) {
+      const block = Number(raw.readBigUInt64BE(at));
+      if (block === 0) continue;
+      const first = ((at - start) / 8) * (clusterSize / 4);
+      for (let i = 0; i < clusterSize / 4; i += 1) {
+        if (raw.readUInt32BE(block + 4 * i) === 0) continue;
+        const cluster = (first + i) * clusterSize;
+        hash.update(`${first + i} `).update(raw.subarray(cluster, cluster + clusterSize));
+      }
+    }
+    return hash.digest('hex');
+  });

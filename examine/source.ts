@@ -1,13 +1,13 @@
-// The examiner of dirty sources ("nvsnap/examine"): what every source must hold, whoever wrote it. It knows the truth,
-// since it keeps a copy of the image as it was when a line was drawn: every byte that differs from it must be named.
-// It runs under any test runner whose contexts have a `test(name, body)`, as tap's and node:test's do.
+// The examiner of dirty sources: what every source must hold, whoever wrote it. It knows the truth, since it keeps a
+// copy of the image as it was when a line was drawn: every byte that differs from it must be named.
 
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
+import type { Changes, DirtySource, Epoch, Since, TrackedImage } from '../dirty/index.js';
 import { type Extent, fileIdentity } from '../disk/index.js';
 import { PATTERNS } from './patterns.js';
-import type { Changes, DirtySource, Epoch, Since, TrackedImage } from './source.js';
+import type { Examiner } from './runner.js';
 
 /** A place in which a source can be tried: one image, and whatever watches it. */
 export interface SourceWorld {
@@ -34,16 +34,6 @@ export interface SourceSubject {
   make(imageBytes: number): SourceWorld | Promise<SourceWorld>;
   /** Chooses what is written, and where. Default: a random number, which is said. */
   readonly seed?: number;
-}
-
-/** A test while it runs. tap takes one without assertions for skipped, so it is told that all is well. */
-interface Examination {
-  pass?(message: string): unknown;
-}
-
-/** A context of a test runner. */
-export interface Examiner {
-  test(name: string, body: (t: Examination) => Promise<void>): unknown;
 }
 
 const IMAGE_BYTES = 3 * 2 ** 20 + 4096 * 5;
