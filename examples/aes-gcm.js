@@ -37,7 +37,10 @@ const NONCES = 256;
 
 /** @typedef {{ check: string, key: Uint8Array, digests: Uint8Array }} Options */
 
-/** @param {Readonly<Record<string, unknown>>} words */
+/**
+ * @param {Readonly<Record<string, unknown>>} words
+ * @param {string} folder
+ */
 const readSecret = ({ key, command }, folder) => {
   const text = command
     ? execFileSync('/bin/sh', ['-c', String(command)], { cwd: folder, encoding: 'utf8' })

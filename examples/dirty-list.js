@@ -18,17 +18,28 @@ import { source } from 'nvsnap/source';
 /** The kernel dates files by a clock that ticks every few milliseconds. */
 const CLOCK_TICK_MS = 10;
 
-/** What the file beside a list says. */
+/** @typedef {{ snapshot?: string, image?: string, line?: string }} State */
+
+/**
+ * What the file beside a list says.
+ * @param {string} path
+ * @returns {State}
+ */
 const readState = (path) => {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    if (error.code === 'ENOENT' || error instanceof SyntaxError) return {};
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (code === 'ENOENT' || error instanceof SyntaxError) return {};
     throw error;
   }
 };
 
-/** Whole or not at all. */
+/**
+ * Whole or not at all.
+ * @param {string} path
+ * @param {State} state
+ */
 const writeState = (path, state) => {
   writeFileSync(`${path}.new`, JSON.stringify(state));
   renameSync(`${path}.new`, path);
@@ -36,8 +47,13 @@ const writeState = (path, state) => {
 
 const LINE = /^(0x[0-9a-f]+|\d+)\s+(0x[0-9a-f]+|\d+)$/i;
 
-/** The ranges of a list: sorted, disjoint, and within an image of so many bytes. */
+/**
+ * The ranges of a list: sorted, disjoint, and within an image of so many bytes.
+ * @param {string} text
+ * @param {number} size
+ */
 const rangesIn = (text, size) => {
+  /** @type {{ start: number, end: number }[]} */
   const found = [];
   for (const [i, line] of text.split('\n').entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
@@ -49,6 +65,7 @@ const rangesIn = (text, size) => {
     if (end > start) found.push({ start, end });
   }
   found.sort((a, b) => a.start - b.start);
+  /** @type {{ start: number, end: number }[]} */
   const ranges = [];
   for (const { start, end } of found) {
     const last = ranges.at(-1);
@@ -58,7 +75,13 @@ const rangesIn = (text, size) => {
   return ranges;
 };
 
-/** Why a list does not count from the parent `since`; undefined when it does. */
+/**
+ * Why a list does not count from the parent; undefined when it does.
+ * @param {State} state
+ * @param {import('nvsnap').TrackedImage} image
+ * @param {import('nvsnap').Since} since
+ * @param {number} writtenAt
+ */
 const misfitOf = (state, image, since, writtenAt) => {
   if (state.snapshot === undefined) return 'it is the first take with this list';
   if (state.image !== image.identity) return 'the list counts for another image';

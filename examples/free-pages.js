@@ -11,6 +11,7 @@
 // With --dirty only clusters are read that may have changed: what became free elsewhere stays as it is in the parent.
 
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { stage } from 'nvsnap/stage';
 
 const WORDS = ['ranges', 'bitmap', 'page'];
@@ -119,7 +120,7 @@ export default stage({
   changes: true,
 
   /** @returns {Ranges | Bits} */
-  parse(words) {
+  parse(words, { folder }) {
     const unknown = Object.keys(words).find((word) => !WORDS.includes(word));
     if (unknown) throw new Error(`it has no option "${unknown}"`);
     const { ranges, bitmap, page } = words;
@@ -127,10 +128,13 @@ export default stage({
       throw new Error('it needs ranges=FILE or bitmap=FILE');
     }
     if (bitmap !== undefined) {
-      return { bits: new Uint8Array(readFileSync(String(bitmap))), page: pageOf(page) };
+      return {
+        bits: new Uint8Array(readFileSync(resolve(folder, String(bitmap)))),
+        page: pageOf(page),
+      };
     }
     if (page !== undefined) throw new Error('page= is for a bitmap');
-    return readRanges(String(ranges));
+    return readRanges(resolve(folder, String(ranges)));
   },
 
   open(free) {

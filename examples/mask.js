@@ -34,14 +34,17 @@ const fromHex = (digits) => {
   return Buffer.from(digits, 'hex');
 };
 
-/** @param {Readonly<Record<string, unknown>>} words */
-const patternOf = ({ text, hex, file }) => {
+/**
+ * @param {Readonly<Record<string, unknown>>} words
+ * @param {string} folder
+ */
+const patternOf = ({ text, hex, file }, folder) => {
   if ([text, hex, file].filter((word) => word !== undefined).length !== 1) {
     throw new Error('it needs one of text=, hex= and file=');
   }
   if (hex !== undefined) return fromHex(String(hex));
   if (text !== undefined) return Buffer.from(String(text));
-  const bytes = readFileSync(String(file));
+  const bytes = readFileSync(resolve(folder, String(file)));
   // The line end that an editor has put there.
   return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
 };
@@ -94,10 +97,10 @@ export default stage({
   changes: true,
 
   /** @returns {Options} */
-  parse(words) {
+  parse(words, { folder }) {
     const unknown = Object.keys(words).find((word) => !WORDS.includes(word));
     if (unknown) throw new Error(`it has no option "${unknown}"`);
-    const pattern = patternOf(words);
+    const pattern = patternOf(words, folder);
     const [by = 0, ...more] = fromHex(String(words.by ?? '00'));
     if (more.length > 0) throw new Error('by= is more than one byte');
     if (pattern.length === 0 || pattern.length > MOST_BYTES) {
@@ -108,7 +111,7 @@ export default stage({
       throw new Error('its pattern holds the byte that it is masked with; give another with by=');
     }
     if (words.image === undefined) return { pattern, by, image: undefined };
-    const image = resolve(String(words.image));
+    const image = resolve(folder, String(words.image));
     closeSync(openSync(image, 'r'));
     return { pattern, by, image };
   },

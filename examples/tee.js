@@ -47,11 +47,11 @@ export default stage({
   takes: ['plain', 'zero'],
 
   /** @returns {{ to: string }} */
-  parse(words) {
+  parse(words, { folder }) {
     const unknown = Object.keys(words).find((word) => word !== 'to');
     if (unknown) throw new Error(`it has no option "${unknown}"`);
     if (!words.to) throw new Error('it needs to=FILE');
-    const to = resolve(String(words.to));
+    const to = resolve(folder, String(words.to));
     make(to);
     return { to };
   },
