@@ -5,6 +5,7 @@ import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
+import { isBreach } from './plug/link.js';
 import { Links, type LinksOptions, type Unframed } from './plug/links.js';
 
 /** Only a batch with a payload has anything to decode. */
@@ -54,7 +55,7 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
 
   /** Marks cluster `i` as damaged, or fails. */
   const refuse = (batch: Batch, i: number, error: unknown): void => {
-    if (options.tolerant) {
+    if (options.tolerant && !isBreach(error)) {
       batch.kinds[i] = Kind.damaged;
       return;
     }

@@ -20,6 +20,11 @@ export class Loan {
     return this.#bytes.equals(this.#blank);
   }
 
+  /** True when nobody has written behind the first `from` bytes. */
+  untouchedFrom(from: number): boolean {
+    return this.#bytes.subarray(from).equals(this.#blank.subarray(from));
+  }
+
   /** A copy of `bytes`, for as long as a call takes. */
   lend(bytes: Buffer): Buffer {
     bytes.copy(this.#bytes);

@@ -13,7 +13,8 @@ import {
   misfit,
   takesOf,
 } from './fit.js';
-import { growthOf, type LinksOptions, type LinkUse } from './links.js';
+import type { LinkUse } from './link.js';
+import { growthOf, type LinksOptions } from './links.js';
 import type { LoadedStage } from './load.js';
 import { type Crewing, type PlacedUse, patienceOf, type Ready, useOf } from './uses.js';
 
@@ -41,6 +42,12 @@ export interface LineUp {
   conclude(reports: readonly StageReport[]): StageSummary[];
 }
 
+/** Why a stage did not take its options; of a file that it could not read, which one. */
+const refusalOf = (error: unknown): string => {
+  const reason = reasonOf(error).replace(/\.$/, '');
+  return error instanceof Error && 'path' in error ? `${error.path}: ${reason}` : reason;
+};
+
 const parse = async (stage: LoadedStage, setting: Setting): Promise<unknown> => {
   const { request, definition, name } = stage;
   try {
@@ -50,7 +57,7 @@ const parse = async (stage: LoadedStage, setting: Setting): Promise<unknown> => 
     throw fault(
       'usage',
       {
-        problem: `The stage ${name} cannot be used: ${reasonOf(error).replace(/\.$/, '')}.`,
+        problem: `The stage ${name} cannot be used: ${refusalOf(error)}.`,
         advice: `"nvsnap stages ${request.module}" tells its options.`,
       },
       error,

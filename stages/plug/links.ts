@@ -4,21 +4,9 @@
 //     0-3  length of what follows the frame's 8 bytes, little endian
 //     4-7  what was done: bit 0 the codec's work, bit k+1 that of link k; little endian
 
-import { type Fault, fault, reasonOf } from '../../disk/index.js';
-import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
-import { Loan } from './lent.js';
-
-/** One reversible stage of a store; plain data. */
-export interface LinkUse {
-  readonly name: string;
-  /** URL of its module. */
-  readonly module: string;
-  /** What its `parse` made. */
-  readonly options: unknown;
-  readonly growth: number;
-  readonly takesPlain: boolean;
-  readonly takesPacked: boolean;
-}
+import { Fault, fault, reasonOf } from '../../disk/index.js';
+import type { Desk, Stage } from '../../pipeline/index.js';
+import { damaged, isBreach, Link, type LinkPart, type LinkUse, type Soon } from './link.js';
 
 export interface LinksOptions {
   /** In the order in which they encode. */
@@ -35,111 +23,6 @@ export const MOST_LINKS = 8;
 /** Bytes that the frame of a cluster of these links may have more than the cluster. */
 export const growthOf = (links: readonly Pick<LinkUse, 'growth'>[]): number =>
   FRAME_BYTES + links.reduce((sum, { growth }) => sum + growth, 0);
-
-/** All calls of one kind. */
-interface Totals {
-  micros: number;
-  /** Bytes that were given, and that were made of them. */
-  bytesIn: number;
-  bytesOut: number;
-}
-
-const newTotals = (): Totals => ({ micros: 0, bytesIn: 0, bytesOut: 0 });
-
-/** What a link did in one thread. */
-export interface LinkPart {
-  readonly name: string;
-  readonly encode: Totals;
-  readonly decode: Totals;
-  /** What its flush gave. */
-  readonly part: unknown;
-}
-
-type Call = 'encode' | 'decode';
-
-/** At once where a stage answers at once: a promise for every cluster would cost what a tenth of it does. */
-type Soon<T> = T | Promise<T>;
-
-class Link {
-  readonly use: LinkUse;
-  readonly #thread: StageThread;
-  readonly #loans:
-    | { readonly from: Loan; readonly into: Loan; readonly target: Buffer }
-    | undefined;
-  readonly #done = { encode: newTotals(), decode: newTotals() };
-
-  /** `most`: the most bytes that it is given or makes. */
-  constructor(use: LinkUse, thread: StageThread, most: number, strict: boolean) {
-    this.use = use;
-    this.#thread = thread;
-    if (!strict) return;
-    const target = Buffer.alloc(most);
-    this.#loans = { from: new Loan(Buffer.alloc(most)), into: new Loan(target), target };
-  }
-
-  #checkLoans(): void {
-    if (this.#loans && !(this.#loans.from.untouched && this.#loans.into.untouched)) {
-      throw new Error('it wrote to bytes that it had given back');
-    }
-  }
-
-  /** Looks at what the stage has answered, and counts it. */
-  #settle(name: Call, bytes: Buffer, into: Buffer, made: number, began: number): number {
-    if (!Number.isInteger(made) || made < 0 || made > into.length) {
-      throw new Error(`its ${name} returned ${made}, of at most ${into.length} bytes`);
-    }
-    const loans = this.#loans;
-    if (loans) {
-      loans.target.copy(into, 0, 0, made);
-      loans.from.giveBack();
-      loans.into.giveBack();
-    }
-    const done = this.#done[name];
-    done.micros += (performance.now() - began) * 1000;
-    done.bytesIn += bytes.length;
-    done.bytesOut += made;
-    return made;
-  }
-
-  #start(name: Call, bytes: Buffer, into: Buffer): Soon<number> {
-    const call = this.#thread[name];
-    if (!call) throw new Error(`it has no ${name}`);
-    this.#checkLoans();
-    const began = performance.now();
-    const loans = this.#loans;
-    const answer = loans
-      ? call.call(this.#thread, loans.from.lend(bytes), loans.target.subarray(0, into.length))
-      : call.call(this.#thread, bytes, into);
-    if (typeof answer === 'number') return this.#settle(name, bytes, into, answer, began);
-    return Promise.resolve(answer).then((made) => this.#settle(name, bytes, into, made, began));
-  }
-
-  /** Calls the stage; the bytes it made are in `into`, or 0 of them. `blame` makes a fault of what goes wrong. */
-  call(name: Call, bytes: Buffer, into: Buffer, blame: (error: unknown) => Fault): Soon<number> {
-    const refuse = (error: unknown): never => {
-      throw blame(error);
-    };
-    try {
-      const made = this.#start(name, bytes, into);
-      return typeof made === 'number' ? made : made.catch(refuse);
-    } catch (error) {
-      return refuse(error);
-    }
-  }
-
-  async flush(): Promise<LinkPart> {
-    this.#checkLoans();
-    return {
-      name: this.use.name,
-      ...this.#done,
-      part: await this.#thread.flush?.(),
-    };
-  }
-
-  async close(): Promise<void> {
-    await this.#thread.close?.();
-  }
-}
 
 /** What comes out of a frame. */
 export interface Unframed {
@@ -192,14 +75,24 @@ export class Links {
    * image is for faults.
    */
   encode(bytes: Buffer, packed: boolean, into: Buffer, offset: number): Soon<number> {
-    const proves = this.#proves || this.#strict;
-    const was = this.#proof.was.subarray(0, bytes.length);
-    if (proves) bytes.copy(was);
+    // As it is before anybody has it: a stage may write where it must not.
+    const kept =
+      this.#proves || this.#strict ? this.#proof.was.subarray(0, bytes.length) : undefined;
+    if (kept) bytes.copy(kept);
     const made = this.#encodeFrom(0, bytes, packed ? CODEC : 0, into, offset);
-    if (!proves) return made;
-    const prove = (length: number): Soon<number> =>
-      length === 0 ? 0 : this.#prove(into.subarray(0, length), was, offset);
+    if (!kept) return made;
+    const prove = (length: number): Soon<number> => {
+      if (length > 0) return this.#prove(into.subarray(0, length), kept, offset);
+      if (!kept.equals(bytes)) throw this.#broke(offset, 'changed bytes that it did not encode');
+      return 0;
+    };
     return typeof made === 'number' ? prove(made) : made.then(prove);
+  }
+
+  /** What some link has done against the contract. */
+  #broke(offset: number, what: string): Fault {
+    const names = this.#links.map(({ use }) => use.name).join(', ');
+    return fault('stage-broke', { stage: names, offset, what });
   }
 
   /** Goes on from link `first`: `at` is what those before have made, `done` what they did. */
@@ -211,7 +104,7 @@ export class Links {
       if (done === 0 ? !link.use.takesPlain : !link.use.takesPacked) continue;
       const place = liesIn(at, body) ? this.#places[0] : body;
       const room = place.subarray(0, at.length + link.use.growth);
-      const made = link.call('encode', at, room, (error) => failed(link, offset, error));
+      const made = link.call('encode', at, room, offset);
       const next = (length: number): Buffer => (length === 0 ? at : room.subarray(0, length));
       const doneNow = done | (2 << k);
       if (typeof made !== 'number') {
@@ -230,16 +123,19 @@ export class Links {
   }
 
   /** What cannot be decoded now could never be restored. Returns the frame's length. */
-  #prove(frame: Buffer, was: Buffer, offset: number): Soon<number> {
+  async #prove(frame: Buffer, kept: Buffer, offset: number): Promise<number> {
     this.#proves = false;
-    const judge = ({ bytes }: Unframed): number => {
-      if (bytes.equals(was)) return frame.length;
-      const names = this.#links.map(({ use }) => use.name).join(', ');
-      const what = 'could not decode what it had encoded';
-      throw fault('stage-broke', { stage: names, offset, what });
-    };
-    const again = this.decode(frame, this.#proof.again, offset);
-    return again instanceof Promise ? again.then(judge) : judge(again);
+    let again: Buffer;
+    try {
+      again = (await this.decode(frame, this.#proof.again, offset)).bytes;
+    } catch (error) {
+      if (isBreach(error)) throw error;
+      // No store is damaged here.
+      const reason = error instanceof Fault ? error.details.reason : reasonOf(error);
+      throw this.#broke(offset, `could not decode what it had encoded (${reason})`);
+    }
+    if (again.equals(kept)) return frame.length;
+    throw this.#broke(offset, 'could not decode what it had encoded');
   }
 
   /**
@@ -277,9 +173,7 @@ export class Links {
       // What the first one had was a cluster, or the codec's.
       const ends = !packed && (done & ((2 << k) - 1)) === 0;
       const place = ends ? into : liesIn(at, first) ? second : first;
-      const made = link.call('decode', at, place, (error) =>
-        damaged(link.use.name, offset, reasonOf(error)),
-      );
+      const made = link.call('decode', at, place, offset);
       if (typeof made !== 'number') {
         return made.then((length) =>
           this.#decodeFrom(k - 1, place.subarray(0, length), done, into, offset),
@@ -293,26 +187,11 @@ export class Links {
   /** What each link did. */
   async flush(): Promise<LinkPart[]> {
     const parts: LinkPart[] = [];
-    for (const link of this.#links) parts.push(await guard(link, () => link.flush()));
+    for (const link of this.#links) parts.push(await link.flush());
     return parts;
   }
 
   async close(): Promise<void> {
-    for (const link of this.#links) await guard(link, () => link.close());
+    for (const link of this.#links) await link.close();
   }
 }
-
-const damaged = (codec: string, offset: number, reason: string): Fault =>
-  fault('payload-damaged', { offset, codec, reason });
-
-const failed = ({ use }: Link, offset: number, error: unknown): Fault =>
-  fault('stage-failed', { stage: use.name, offset, reason: reasonOf(error) }, error);
-
-/** Says whose fault it is, at the end. */
-const guard = async <T>(link: Link, work: () => Promise<T>): Promise<T> => {
-  try {
-    return await work();
-  } catch (error) {
-    throw failed(link, 0, error);
-  }
-};
