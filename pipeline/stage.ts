@@ -88,6 +88,8 @@ export interface Stage<Options = unknown, Part = unknown> {
   /** True when it may change the bytes of what it takes; only before:dedup. */
   readonly changes?: boolean;
   readonly reversible?: Reversible<Options>;
+  /** True when it has so little to do that it may share the threads of the stage before it: no hop between them. */
+  readonly light?: boolean;
   /** Most threads it works in; with one, batches come in the image's order. Default: any number. */
   readonly threads?: number;
   /** Seconds after which a batch counts as stuck. Default: 60. */

@@ -2,6 +2,7 @@
 // the stage's module is known before, it is loaded while the thread starts. A thread has the stage open once
 // for each run under way, and lets go of it, and of the run's slabs, when it hears that the run has ended.
 
+import { setImmediate } from 'node:timers/promises';
 import { BroadcastChannel, workerData } from 'node:worker_threads';
 import { Batch } from './slab.js';
 import {
@@ -32,7 +33,10 @@ const endRun = async ({ run, sound, asked }: EndOfRun): Promise<void> => {
   const known = open.get(run);
   open.delete(run);
   if (!known || !(await known.stage.ends())) return;
+  // What a stage has left running gets its turn, and may throw, before the run counts as sound.
+  await setImmediate();
   const ending = await known.stage.end(sound);
+  await setImmediate();
   if (asked) channel.postMessage({ endedRun: run, ending } satisfies Ended);
 };
 

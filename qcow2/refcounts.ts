@@ -7,7 +7,16 @@ import { fault } from '../disk/index.js';
 import type { Geometry } from './geometry.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
-import { highOf, lowOf, offsetOf } from './words.js';
+import {
+  COMPRESSED_HI,
+  highOf,
+  lowOf,
+  offsetOf,
+  PACKED_HI_MASK,
+  packedOffsetHighBits,
+  SECTOR_BYTES,
+  TWO_32,
+} from './words.js';
 
 /** 32-bit refcounts: 16 bits overflow after a score of snapshots of packed clusters. */
 export const REFCOUNT_ORDER = 5;
@@ -38,11 +47,16 @@ const saturated64 = (raw: Buffer, at: number): number =>
 
 /** Decodes the refcounts of one block; each is 2^order bits wide. */
 export const decodeBlock = (raw: Buffer, order: number): Uint32Array => {
+  if (order === REFCOUNT_ORDER) {
+    const words = Buffer.from(new ArrayBuffer(raw.length));
+    words.set(raw);
+    words.swap32();
+    return new Uint32Array(words.buffer);
+  }
   const entries = (raw.length * 8) >>> order;
   const out = new Uint32Array(entries);
   for (let i = 0; i < entries; i += 1) {
-    if (order === 5) out[i] = raw.readUInt32BE(i * 4);
-    else if (order === 4) out[i] = raw.readUInt16BE(i * 2);
+    if (order === 4) out[i] = raw.readUInt16BE(i * 2);
     else if (order === 3) out[i] = raw[i] as number;
     else if (order === 6) out[i] = saturated64(raw, i * 8);
     else {
@@ -182,6 +196,45 @@ export class Refcounts {
     if (length === 0) return;
     const last = this.#geometry.hostCluster(offset + length - 1);
     for (let c = this.#geometry.hostCluster(offset); c <= last; c += 1) this.bump(c, delta);
+  }
+
+  /**
+   * Adds to the refcounts of all clusters that the entries of an L2 table lead to. Every take does this for every entry
+   * of its image, so it is one loop over halves, in which words are taken apart as decodePacked and offsetOf do.
+   */
+  bumpEntries({ halves }: Table, delta: number): void {
+    const { clusterSize, clusterBits } = this.#geometry;
+    const counts = this.#counts;
+    const changed = this.#changed;
+    const shift = this.#blockShift;
+    const end = this.#end;
+    const bits = packedOffsetHighBits(clusterBits);
+    const mask = (1 << bits) - 1;
+    for (let i = 0; i < halves.length; i += 2) {
+      const lo = halves[i] as number;
+      const hi = halves[i + 1] as number;
+      if ((lo | hi) === 0) continue;
+      let first: number;
+      let last: number;
+      if ((hi & COMPRESSED_HI) !== 0) {
+        const at = (hi & mask) * TWO_32 + lo;
+        const sectors = (hi & PACKED_HI_MASK) >>> bits;
+        first = Math.floor(at / clusterSize);
+        last = Math.floor((Math.floor(at / SECTOR_BYTES) + sectors) / (clusterSize / SECTOR_BYTES));
+      } else {
+        const at = offsetOf(hi, lo);
+        if (at === 0) continue;
+        first = Math.floor(at / clusterSize);
+        last = first;
+      }
+      for (let cluster = first; cluster <= last; cluster += 1) {
+        const count = (counts[cluster] as number) + delta;
+        // What is not as it should be is told by the one that looks closely.
+        if (!(count >= 0 && count <= MAX_REFCOUNT && cluster < end)) this.bump(cluster, delta);
+        counts[cluster] = count;
+        changed[cluster >>> shift] = 1;
+      }
+    }
   }
 
   #take(first: number, count: number): Run {

@@ -46,6 +46,11 @@ export class Table {
     return out;
   }
 
+  /** Low and high half of each word, one after the other; not to be kept. */
+  get halves(): Uint32Array {
+    return this.#halves;
+  }
+
   /** Number of words. */
   get length(): number {
     return this.#halves.length / 2;

@@ -21,7 +21,7 @@ import { encodeSnapshots, type SnapshotEntry } from './snapshots.js';
 import type { Snapshot, Store } from './store.js';
 import { Table } from './table.js';
 import { clearCopied, type TableSink } from './tree.js';
-import { decodePacked, highOf, kindOf, lowOf, offsetOf } from './words.js';
+import { highOf, lowOf, offsetOf } from './words.js';
 
 /** A snapshot as the next generation shall have it; with `l1`, its table is new. */
 export interface NextSnapshot extends Snapshot {
@@ -297,19 +297,7 @@ export class Transaction implements TableSink {
   #bumpL2(offset: HostOffset, delta: number): void {
     const { geometry } = this.#store;
     this.refcounts.bump(geometry.hostCluster(offset), delta);
-    const table = this.#store.peekL2(offset);
-    const { length: entries } = table;
-    for (let i = 0; i < entries; i += 1) {
-      const hi = table.hi(i);
-      const lo = table.lo(i);
-      if ((hi | lo) === 0) continue;
-      if (kindOf(hi, lo) === 'packed') {
-        const { offset: at, length } = decodePacked(hi, lo, geometry.clusterBits);
-        this.refcounts.bumpBytes(at, length, delta);
-      } else if (offsetOf(hi, lo) !== 0) {
-        this.refcounts.bump(geometry.hostCluster(offsetOf(hi, lo)), delta);
-      }
-    }
+    this.refcounts.bumpEntries(this.#store.peekL2(offset), delta);
   }
 
   /** Counts the tables themselves: L1 tables and the snapshot table, new and old. */

@@ -20,11 +20,13 @@
 
 import type { HostOffset } from '../disk/index.js';
 
-const TWO_32 = 2 ** 32;
+export const TWO_32 = 2 ** 32;
 
 export const COPIED_HI = 0x8000_0000;
 export const COMPRESSED_HI = 0x4000_0000;
 export const ZERO_LO = 1;
+/** What the high half of a compressed descriptor has but its two flags. */
+export const PACKED_HI_MASK = 0x3fff_ffff;
 const OFFSET_HI_MASK = 0x00ff_ffff;
 const OFFSET_LO_MASK = 0xffff_fe00;
 const STANDARD_RESERVED_HI = 0x3f00_0000;
@@ -70,13 +72,13 @@ export interface Packed {
 }
 
 /** How many bits of the high half belong to a packed cluster's offset. */
-const packedOffsetHighBits = (clusterBits: number): number => 62 - (clusterBits - 8) - 32;
+export const packedOffsetHighBits = (clusterBits: number): number => 62 - (clusterBits - 8) - 32;
 
 /** Decodes a compressed descriptor. */
 export const decodePacked = (hi: number, lo: number, clusterBits: number): Packed => {
   const bits = packedOffsetHighBits(clusterBits);
   const offset = ((hi & ((1 << bits) - 1)) * TWO_32 + lo) as HostOffset;
-  const sectors = (hi & 0x3fff_ffff) >>> bits;
+  const sectors = (hi & PACKED_HI_MASK) >>> bits;
   return { offset, length: (sectors + 1) * SECTOR_BYTES - (offset % SECTOR_BYTES) };
 };
 

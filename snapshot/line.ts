@@ -1,6 +1,6 @@
 // The line of stages of a take, as one sentence.
 
-import type { Gap, Pools, Step } from '../pipeline/index.js';
+import type { Gap, Pools, StageUse, Step } from '../pipeline/index.js';
 import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Contents } from './contents.js';
@@ -68,7 +68,7 @@ export interface TakeLine extends TakeWork {
   readonly level: number | undefined;
 }
 
-const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): Step => {
+const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): StageUse => {
   const { path, fd, size, seekable } = image;
   const { readsAll, changes } = line.target.line;
   // What a user's stage changes is digested afterwards, and what it is to see must be there.
@@ -79,29 +79,35 @@ const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): Step => {
   );
 };
 
+/** A built-in stage and the users' that stand behind it: the first of them share its threads while they are light. */
+const withUsers = (builtIn: StageUse, users: readonly stages.PlacedUse[]): Step[] => {
+  // Who may have to wait for a pipe may take as long as that takes.
+  const alone = builtIn.beginsHere === false && builtIn.name === 'scan';
+  const heavy = alone ? 0 : users.findIndex(({ light }) => !light);
+  const light = heavy < 0 ? users.length : heavy;
+  return [stages.grouped(builtIn, users.slice(0, light)), ...users.slice(light)];
+};
+
 export const takeLine = (line: TakeLine): Step[] => {
   const { image, twins, contents, codec, placer, target } = line;
   const { store } = target;
   const crews = crewsFor(line);
   const digests = digestOptionsOf(store);
   const crew = planCrews(line.threads, line.batches, false);
-  const users = (gap: Gap): Step[] =>
+  const users = (gap: Gap): stages.PlacedUse[] =>
     target.line.usesAt(gap, digests, (name, most) => crew(name, most, false).threads);
   const linked = linksOf(store);
+  const compress = stages.compress({ codec, level: line.level, ...linked }, crews.compress);
+  const plain = codec === 'none' && !linked.links;
   return [
-    ...(image ? [scanStep(image, line, crews.scan)] : []),
-    ...users('before:dedup'),
+    ...(image ? withUsers(scanStep(image, line, crews.scan), users('before:dedup')) : []),
     stages.dedup(digests, crews.dedup),
     ...users('before:pad'),
     stages.pad(crews.pad),
     ...users('before:compress'),
     ...(twins ? [twinStep(twins, contents)] : []),
-    ...(codec === 'none' && !linked.links
-      ? []
-      : [stages.compress({ codec, level: line.level, ...linked }, crews.compress)]),
-    ...users('before:write'),
+    ...(plain ? users('before:write') : withUsers(compress, users('before:write'))),
     placeStep(placer, twins),
-    stages.write(store.file.spec, crews.write),
-    ...users('after:write'),
+    ...withUsers(stages.write(store.file.spec, crews.write), users('after:write')),
   ];
 };

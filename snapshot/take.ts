@@ -7,6 +7,7 @@ import { type DirtySource, type Epoch, openSource, scanSource } from '../dirty/i
 import { Fault, ioFault, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { OwnSnapshot } from '../qcow2/index.js';
+import { isLight } from '../stages/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { beginEpoch, checkAudit, judge } from './candidates.js';
 import { Draft } from './draft.js';
@@ -46,7 +47,9 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
   const pools = options.pools ?? new Pools();
   try {
     // What a source names is not known before the store is open: likely it is little.
-    if (source === scanSource) startTake(pools, expectedWork(options, image));
+    // Nor are the threads of stages that share them.
+    const known = source === scanSource && !plug.loaded.some(isLight);
+    if (known) startTake(pools, expectedWork(options, image));
     const target = await openWritable(
       options.store,
       { ...options, plug },

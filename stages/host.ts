@@ -210,6 +210,7 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   };
 
   const perform = async (batch: Batch): Promise<void> => {
+    if (!takes.some((kind) => batch.has(Kind[kind]))) return;
     const before = beforeOf(batch);
     last = batch.offset;
     if (!strict) {

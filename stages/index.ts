@@ -18,15 +18,12 @@ import { hasData } from './write.js';
 export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
 export type { DigestOptions } from './fingerprint.js';
-export {
-  type ChainLink,
-  type LineSetting,
-  type LineUp,
-  lineUp,
-  type StageSummary,
-} from './plug/line-up.js';
+export type { StageSummary } from './plug/figures.js';
+export type { ChainLink, LineSetting } from './plug/fit.js';
+export { type LineUp, lineUp } from './plug/line-up.js';
 export { type LoadedStage, loadStages } from './plug/load.js';
 export { requestOf, type StageRequest, use } from './plug/request.js';
+export { grouped, isLight, type PlacedUse } from './plug/uses.js';
 export type { LinksOptions };
 
 /** The threads of a stage. */

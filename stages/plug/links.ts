@@ -7,7 +7,7 @@
 import { Fault, fault, reasonOf } from '../../disk/index.js';
 import type { Desk, StageThread } from '../../pipeline/index.js';
 import { Loan } from './lent.js';
-import { openModule } from './open.js';
+import { closeAll, openAll, openModule } from './open.js';
 
 /** One reversible stage of a store; plain data. */
 export interface LinkUse {
@@ -176,11 +176,13 @@ export class Links {
 
   static async open({ links, strict }: LinksOptions, desk: Desk): Promise<Links> {
     const most = desk.clusterSize + growthOf(links);
-    const opened = await Promise.all(
-      links.map(async (use) => {
+    const opened = await openAll(
+      links,
+      async (use) => {
         const thread = await guard(use, 0, () => openModule(use.module, use.options, desk));
         return new Link(use, thread, most, strict);
-      }),
+      },
+      closeLink,
     );
     return new Links(opened, most, strict);
   }
@@ -275,10 +277,12 @@ export class Links {
     return parts;
   }
 
-  async close(): Promise<void> {
-    for (const link of this.#links) await guard(link.use, 0, () => link.close());
+  close(): Promise<void> {
+    return closeAll(this.#links, closeLink);
   }
 }
+
+const closeLink = (link: Link): Promise<void> => guard(link.use, 0, () => link.close());
 
 const damaged = (codec: string, offset: number, reason: string): Fault =>
   fault('payload-damaged', { offset, codec, reason });

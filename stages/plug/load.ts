@@ -44,6 +44,8 @@ const problemOf = (definition: Stage): string | undefined => {
   if (makes?.some((kind) => kind !== 'zero' && kind !== 'same'))
     return 'it may make only zero and same';
   if (!isCount(threads)) return 'its threads are not a whole number above 0';
+  if (definition.light && threads !== undefined)
+    return 'what is light has the threads of the stage before it';
   if (patience !== undefined && !(patience > 0)) return 'its patience is not above 0';
   if (reversible === undefined) return undefined;
   if (!isWhole(reversible.growth))
