@@ -15,7 +15,8 @@ import {
   type Task,
 } from './thread.js';
 
-const { module, ends } = workerData as PoolSetup;
+const { module, ends, begun } = workerData as PoolSetup;
+const begunFlag = new Int32Array(begun);
 // A failure to load is told when the stage is opened.
 if (module !== undefined) import(module).catch(() => {});
 
@@ -61,6 +62,7 @@ const openFor = ({ run, setup }: Task): { readonly known: Open; readonly opened:
 };
 
 export default async (task: Task): Promise<Outcome> => {
+  Atomics.store(begunFlag, 0, 1);
   const { known, opened } = openFor(task);
   const outcome = await known.stage.perform(known.batches[task.slab] as Batch);
   return opened ? { ...outcome, opened, ends: await known.stage.ends() } : outcome;
