@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { Fault } from '../disk/index.js';
 import { Kind, type KindName } from '../pipeline/index.js';
 import type { LineKind, StageSubject } from './subject.js';
-import { type Bench, type Seen, SLABS, type Tried } from './trial.js';
+import type { Bench, Seen, Tried } from './trial.js';
 import { CALLS_PER_SAMPLE, type Call, SAMPLES, THROWN, Watch } from './watch.js';
 
 /** Examines one property; rejects with an error that says how it is not held. */
@@ -19,8 +19,10 @@ const SIZES: ReadonlyArray<readonly [clusterSize: number, clusters: number]> = [
   [SMALL, 64],
   [2 * KiB * KiB, 4],
 ];
+/** So many bytes of the largest clusters are a batch. */
+const MOST_BATCH_BYTES = 4 * KiB * KiB;
 /** More than a stage is likely to use. */
-const THREADS = 3;
+const THREADS = 2;
 
 const nameOf = (kind: number | undefined): string =>
   Object.entries(Kind).find(([, value]) => value === kind)?.[0] ?? `of kind ${kind}`;
@@ -85,7 +87,8 @@ const conserves: Check = async (bench, subject) => {
     // Cluster sizes make no difference to where it stands.
     for (const [clusterSize, clusters] of k === 0 || line.codes ? SIZES : SIZES.slice(0, 1)) {
       const image = bench.image(clusterSize * clusters, clusterSize);
-      await hold(bench, subject, { line, clusterSize, image, strict: true });
+      const batchClusters = Math.min(8, MOST_BATCH_BYTES / clusterSize);
+      await hold(bench, subject, { line, clusterSize, image, batchClusters, strict: true });
     }
   }
 };
@@ -174,7 +177,8 @@ const CANCELLED = 'cancelled';
 
 const ends: Check = async (bench, subject) => {
   const [line] = subject.lines;
-  for (const last of [1, SLABS]) {
+  // Before it has any, and while it has its first: so many can wait for it.
+  for (const last of [1, 3]) {
     const cancel = new AbortController();
     const watch = new Watch();
     let come = 0;
@@ -233,9 +237,9 @@ const contains: Check = async (bench, subject) => {
 };
 
 /** A stage may gather so much per call and still count as one that does not grow: figures, not data. */
-const HEAP_BYTES_PER_CALL = 200;
-/** What is not on the heap is seen in the process only, beside all that it does otherwise. */
-const PROCESS_BYTES_PER_CALL = 3 * KiB;
+const HEAP_BYTES_PER_CALL = 400;
+/** What is not on the heap is seen in the process only, beside all that it does otherwise: half a cluster. */
+const PROCESS_BYTES_PER_CALL = USUAL / 2;
 
 /** What grows does so all the time; what fills a cache, or is warm once, does not. */
 const leastGrowth = (bytes: readonly number[]): number =>
@@ -246,8 +250,8 @@ const staysSmall: Check = async (bench, subject) => {
   // One cluster a batch: two of three at least are such as a stage takes, and come with a call.
   const clusters = CALLS_PER_SAMPLE * SAMPLES * 2;
   const watch = new Watch({ measures: true });
-  const image = bench.image(SMALL * clusters, SMALL);
-  await bench.run({ line, clusterSize: SMALL, image, batchClusters: 1, watch });
+  const image = bench.image(USUAL * clusters, USUAL);
+  await bench.run({ line, clusterSize: USUAL, image, batchClusters: 1, watch, blind: true });
   for (const { heap, process } of watch.measured) {
     assert(
       heap.every((bytes) => bytes > 0),

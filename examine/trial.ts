@@ -27,6 +27,8 @@ export interface TrialSetting {
   readonly watch?: Watch;
   readonly wear?: Wear;
   readonly signal?: AbortSignal;
+  /** True to keep nothing of what comes by, where memory is measured. */
+  readonly blind?: boolean;
   /** Hears of each batch before the stage has it. */
   readonly coming?: (batch: Batch) => void;
 }
@@ -85,7 +87,7 @@ export interface Tried {
 
 const BATCH_CLUSTERS = 8;
 /** Batches on their way at once. */
-export const SLABS = 6;
+const SLABS = 6;
 /** What an earlier batch has left in a slab. */
 const STALE = 0xa5;
 /** Of each payload the store tells readers only the sector in which it ends. */
@@ -93,14 +95,6 @@ const SPARE_BYTES = 512;
 
 /** Every so many clusters one is as in the parent. */
 const SAME_STEP = 5;
-
-const noting = (name: string, seen: Seen, coming?: (batch: Batch) => void): MainStep => ({
-  name,
-  main: (batch) => {
-    seen.note(batch);
-    coming?.(batch);
-  },
-});
 
 /** Enters a batch's digests, and what is known of the parent or the snapshot. `finds`: zeros are found already. */
 const enterDigests = (
@@ -144,7 +138,7 @@ export class Bench {
   /** Runs one line to its end; rejects as a take would. */
   async run(trial: TrialSetting): Promise<Tried> {
     const { line, clusterSize, image, threads = 1, strict = false, watch = new Watch() } = trial;
-    const { batchClusters = BATCH_CLUSTERS, wear, signal } = trial;
+    const { batchClusters = BATCH_CLUSTERS, wear, signal, blind = false } = trial;
     const digests: DigestOptions = { algorithm: 'xxh3-128', seed: Buffer.alloc(8, this.seed) };
     const setting = { clusterSize, image, digests, strict, threads, watch, wear };
     const { before, stages, growth = 0, close } = await line.make(setting);
@@ -154,6 +148,13 @@ export class Bench {
     const seen = {
       before: new Seen(image.length, clusterSize),
       after: new Seen(image.length, clusterSize),
+    };
+    const coming: MainStep = {
+      name: 'coming',
+      main: (batch) => {
+        if (!blind) seen.before.note(batch);
+        trial.coming?.(batch);
+      },
     };
     try {
       const reports = await run({
@@ -170,8 +171,10 @@ export class Bench {
             yield batch;
           }
         },
-        steps: [...before, noting('before', seen.before, trial.coming), ...stages],
-        sink: (batch) => seen.after.note(batch),
+        steps: [...before, coming, ...stages],
+        sink: (batch) => {
+          if (!blind) seen.after.note(batch);
+        },
         totalBytes: image.length,
         signal,
       });

@@ -21,9 +21,9 @@ export const Count = {
 const COUNTERS = 9;
 
 /** After so many calls a thread's memory is measured again. */
-export const CALLS_PER_SAMPLE = 50;
+export const CALLS_PER_SAMPLE = 40;
 /** How often it is measured. */
-export const SAMPLES = 6;
+export const SAMPLES = 5;
 
 /** What a watched stage is opened with; it can be sent to a thread. */
 export interface WatchOptions {

@@ -6,23 +6,28 @@ export const USUAL_PATIENCE = 60;
 
 export class Patience {
   readonly #ms: number;
-  readonly #stuck: () => unknown;
+  readonly #stuck: (waited: number) => unknown;
   readonly #waiting = new Set<(reason: unknown) => void>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** `stuck` makes the error that ends the waiting after `seconds` without any answer. */
-  constructor(seconds: number, stuck: () => unknown) {
+  /**
+   * `stuck` makes the error that ends the waiting after `seconds` without any answer, or nothing, to wait once more; it
+   * is told how many seconds it has been.
+   */
+  constructor(seconds: number, stuck: (waited: number) => unknown) {
     this.#ms = seconds * 1000;
     this.#stuck = stuck;
   }
 
-  #restart(): void {
+  #restart(waitedMs = 0): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     if (this.#waiting.size === 0) return;
     this.#timer = setTimeout(() => {
-      const error = this.#stuck();
-      for (const reject of this.#waiting) reject(error);
+      const inAll = waitedMs + this.#ms;
+      const error = this.#stuck(inAll / 1000);
+      if (error === undefined) this.#restart(inAll);
+      else for (const reject of this.#waiting) reject(error);
     }, this.#ms);
   }
 

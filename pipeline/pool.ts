@@ -41,6 +41,7 @@ export class Pool {
    */
   #ends: BroadcastChannel | undefined;
   readonly #endsName = channelName();
+  readonly #begun = new Int32Array(new SharedArrayBuffer(4));
   /** Who waits for the ends of a run, by its number. */
   readonly #listeners = new Map<number, (ending: Ending) => void>();
   /** Who is to hear that they will never come. */
@@ -56,7 +57,8 @@ export class Pool {
   constructor(threads: number, module?: string) {
     this.threads = threads;
     const { Piscina } = load('piscina') as typeof import('piscina');
-    const setup: PoolSetup = { module, ends: this.#endsName };
+    const begun = this.#begun.buffer;
+    const setup: PoolSetup = { module, ends: this.#endsName, begun };
     this.#piscina = new Piscina({
       filename: WORKER,
       // A pool that grows and shrinks kills and respawns threads all the time.
@@ -81,6 +83,11 @@ export class Pool {
   /** Why a thread has ended while no batch was with it. */
   get broken(): { readonly error: unknown } | undefined {
     return this.#broken;
+  }
+
+  /** True once a thread has begun a task: on a busy machine it may take long until then. */
+  get hasBegun(): boolean {
+    return Atomics.load(this.#begun, 0) !== 0;
   }
 
   /** True while all of its threads can be used. */

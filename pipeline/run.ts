@@ -69,6 +69,13 @@ const sinkStream = (line: Run, ended: (batch: Batch) => void): Writable =>
     },
   });
 
+/** All has come through: each stage comes to its end, whichever fails at it. Rejects with the first failure. */
+const allEnded = async (stages: readonly StageRun[]): Promise<void> => {
+  const ends = await Promise.allSettled(stages.map((stage) => stage.end(true)));
+  const failed = ends.find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') throw failed.reason;
+};
+
 /** Tells runs apart. */
 let runs = 0;
 
@@ -112,7 +119,7 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     for (const stage of stages) stage.check();
     sound = slabs.idle === slabs.memory.length;
     ending = true;
-    await Promise.all(stages.map((stage) => stage.end(true)));
+    await allEnded(stages);
     meter.end();
     return reports(meter.elapsedMs);
   } catch (error) {

@@ -65,7 +65,7 @@ export class StageRun {
     this.#spent = pools.spent(use);
     const { patience } = use;
     if (patience !== undefined)
-      this.#patience = new Patience(patience, () => this.#stuck(patience));
+      this.#patience = new Patience(patience, (waited) => this.#stuck(patience, waited));
   }
 
   /** What the stage has done in `elapsedMs` of the run. */
@@ -124,8 +124,9 @@ export class StageRun {
     if (sound) this.check();
   }
 
-  /** The threads do not answer any more. */
-  #stuck(seconds: number): Fault {
+  /** The threads do not answer any more; undefined while they are still starting. */
+  #stuck(seconds: number, waited: number): Fault | undefined {
+    if (this.#pool?.hasBegun === false && waited < USUAL_PATIENCE) return undefined;
     const stuck = fault('stage-stuck', {
       stage: this.#title,
       offset: Math.min(...this.#out),

@@ -26,6 +26,8 @@ export interface PoolSetup {
   readonly module: string | undefined;
   /** Name of the broadcast channel on which the ends of runs are told and answered. */
   readonly ends: string;
+  /** One Int32; not 0 once a thread has begun a task. */
+  readonly begun: SharedArrayBuffer;
 }
 
 /** One batch for one thread. `setup` is there while not every thread of the pool has it. */

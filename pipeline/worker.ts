@@ -2,6 +2,7 @@
 // the stage's module is known before, it is loaded while the thread starts. A thread has the stage open once
 // for each run under way, and lets go of it, and of the run's slabs, when it hears that the run has ended.
 
+import { setImmediate } from 'node:timers/promises';
 import { BroadcastChannel, workerData } from 'node:worker_threads';
 import { Batch } from './slab.js';
 import {
@@ -14,7 +15,8 @@ import {
   type Task,
 } from './thread.js';
 
-const { module, ends } = workerData as PoolSetup;
+const { module, ends, begun } = workerData as PoolSetup;
+const begunFlag = new Int32Array(begun);
 // A failure to load is told when the stage is opened.
 if (module !== undefined) import(module).catch(() => {});
 
@@ -32,7 +34,10 @@ const endRun = async ({ run, sound, asked }: EndOfRun): Promise<void> => {
   const known = open.get(run);
   open.delete(run);
   if (!known || !(await known.stage.ends())) return;
+  // What a stage has left running gets its turn, and may throw, before the run counts as sound.
+  await setImmediate();
   const ending = await known.stage.end(sound);
+  await setImmediate();
   if (asked) channel.postMessage({ endedRun: run, ending } satisfies Ended);
 };
 
@@ -57,6 +62,7 @@ const openFor = ({ run, setup }: Task): { readonly known: Open; readonly opened:
 };
 
 export default async (task: Task): Promise<Outcome> => {
+  Atomics.store(begunFlag, 0, 1);
   const { known, opened } = openFor(task);
   const outcome = await known.stage.perform(known.batches[task.slab] as Batch);
   return opened ? { ...outcome, opened, ends: await known.stage.ends() } : outcome;

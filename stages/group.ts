@@ -5,11 +5,11 @@ import { Fault, fault, reasonOf } from '../disk/index.js';
 import {
   type Batch,
   type Desk,
-  type Stage,
   type StageThread,
   type StageUse,
   stage,
 } from '../pipeline/index.js';
+import { closeAll, openAll, openModule } from './plug/open.js';
 
 /** One stage of a group. */
 export type Member = Pick<StageUse, 'name' | 'module' | 'options'>;
@@ -51,15 +51,16 @@ const guard = async <T>(name: string, offset: number, work: () => T | Promise<T>
 };
 
 const open = async ({ members }: GroupOptions, desk: Desk): Promise<StageThread> => {
-  const opened: OpenMember[] = [];
-  for (const { name, module, options } of members) {
-    const thread = await guard(name, 0, async () => {
-      const { default: definition } = (await import(module)) as { default: Stage };
-      return definition.open(options, desk);
-    });
-    opened.push({ name, thread, micros: 0 });
-  }
   let last = 0;
+  const close = ({ name, thread }: OpenMember) => guard(name, last, () => thread.close?.());
+  const opened = await openAll<Member, OpenMember>(
+    members,
+    async ({ name, module, options }) => {
+      const thread = await guard(name, 0, () => openModule(module, options, desk));
+      return { name, thread, micros: 0 };
+    },
+    close,
+  );
   return {
     async batch(batch: Batch): Promise<void> {
       last = batch.offset;
@@ -78,9 +79,7 @@ const open = async ({ members }: GroupOptions, desk: Desk): Promise<StageThread>
       }
       return { groupMembers: members };
     },
-    async close(): Promise<void> {
-      for (const { name, thread } of opened) await guard(name, last, () => thread.close?.());
-    },
+    close: () => closeAll(opened, close),
   };
 };
 

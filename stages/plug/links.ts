@@ -7,7 +7,7 @@
 import { Fault, fault, reasonOf } from '../../disk/index.js';
 import type { Desk } from '../../pipeline/index.js';
 import { damaged, failed, isBreach, Link, type LinkPart, type LinkUse } from './link.js';
-import { openModule } from './open.js';
+import { closeAll, openAll, openModule } from './open.js';
 
 export interface LinksOptions {
   /** In the order in which they encode. */
@@ -55,11 +55,13 @@ export class Links {
   static async open({ links, strict }: LinksOptions, desk: Desk): Promise<Links> {
     const { clusterSize } = desk;
     const most = clusterSize + growthOf(links);
-    const opened = await Promise.all(
-      links.map(async (use) => {
+    const opened = await openAll(
+      links,
+      async (use) => {
         const thread = await guarded(use, 0, () => openModule(use.module, use.options, desk));
         return new Link(use, thread, most, strict);
-      }),
+      },
+      closeLink,
     );
     return new Links(opened, clusterSize, most, strict);
   }
@@ -170,10 +172,12 @@ export class Links {
     return parts;
   }
 
-  async close(): Promise<void> {
-    for (const link of this.#links) await guarded(link.use, 0, () => link.close());
+  close(): Promise<void> {
+    return closeAll(this.#links, closeLink);
   }
 }
+
+const closeLink = (link: Link): Promise<void> => guarded(link.use, 0, () => link.close());
 
 const guarded = async <T>(use: LinkUse, offset: number, work: () => Promise<T>): Promise<T> => {
   try {

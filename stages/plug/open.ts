@@ -1,4 +1,4 @@
-// Opens a user's stage in a thread.
+// Opens users' stages in a thread, and closes them.
 
 import type { Desk, Stage, StageThread } from '../../pipeline/index.js';
 import { importModule } from './import.js';
@@ -13,4 +13,31 @@ export const openModule = async (
   const thread: unknown = await definition.open(options, desk);
   if (typeof thread === 'object' && thread !== null) return thread as StageThread;
   throw new Error(`its open returned ${thread}`);
+};
+
+/** Opens one after another, all or none: those that are open are closed when the next one fails. */
+export const openAll = async <Use, Opened>(
+  uses: readonly Use[],
+  open: (use: Use) => Promise<Opened>,
+  close: (opened: Opened) => unknown,
+): Promise<Opened[]> => {
+  const opened: Opened[] = [];
+  try {
+    for (const use of uses) opened.push(await open(use));
+    return opened;
+  } catch (error) {
+    // What went wrong first is told.
+    await closeAll(opened, close).catch(() => {});
+    throw error;
+  }
+};
+
+/** Closes all of them, whichever fails; rejects with the first failure. */
+export const closeAll = async <Opened>(
+  opened: readonly Opened[],
+  close: (opened: Opened) => unknown,
+): Promise<void> => {
+  const closed = await Promise.allSettled(opened.map(async (each) => await close(each)));
+  const failed = closed.find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') throw failed.reason;
 };

@@ -75,7 +75,9 @@ export const grouped = (host: StageUse, light: readonly StageUse[]): StageUse =>
   const members = [host, ...light].map(({ name, module, options }) => ({ name, module, options }));
   const options: GroupOptions = { members };
   const patience = light.reduce((sum, use) => sum + (use.patience ?? 0), 0);
-  return { ...rest, module: moduleOf('group'), options, patience };
+  const names = light.map(({ name }) => name).join(', ');
+  const title = host.title ? `${names}, ${host.title}` : `${names} (in ${host.name})`;
+  return { ...rest, title, module: moduleOf('group'), options, patience };
 };
 
 /** True when a stage may share the threads of the one before it. */

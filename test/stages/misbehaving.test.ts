@@ -18,7 +18,8 @@ t.setTimeout(300_000);
 /** The batch at which it happens. */
 const AT = 2 * BATCH_BYTES;
 
-const observer = (way: Way, at?: StageRequest['at']): StageRequest =>
+type Gap = NonNullable<StageRequest['at']>;
+const observer = (way: Way, at?: Gap): StageRequest =>
   use(bad('observer'), { way, at: AT }, { at });
 const coder = (way: CoderWay): StageRequest => use(bad('coder'), { way });
 
@@ -47,7 +48,22 @@ const FAILED = { code: 'stage-failed', says: /it broke/ } as const;
 const EXITED = { code: 'stage-failed', says: /exit/ } as const;
 const broke = (says: RegExp) => ({ code: 'stage-broke', ...IN_BATCH, says }) as const;
 
-type Case = readonly [way: Way, expected: Expected, at?: StageRequest['at']];
+/** The same stage in the threads of the one before it. */
+const LIGHT: ReadonlyArray<readonly [way: Way, expected: Expected, at: Gap]> = [
+  ['throws in open', FAILED, 'before:dedup'],
+  ['opens nothing', { code: 'stage-failed', says: /its open returned undefined/ }, 'before:write'],
+  ['throws in batch', { ...FAILED, ...IN_BATCH }, 'before:dedup'],
+  ['rejects in batch', { ...FAILED, ...IN_BATCH }, 'before:write'],
+  ['throws from a timer', FAILED, 'after:write'],
+  ['throws in flush', FAILED, 'before:write'],
+  ['rejects in close', FAILED, 'before:dedup'],
+  ['exits in batch', EXITED, 'before:write'],
+  ['exits in close', EXITED, 'after:write'],
+  ['changes digests', broke(/changed digests/), 'before:dedup'],
+  ['changes payloads', broke(/changed bytes/), 'before:write'],
+];
+
+type Case = readonly [way: Way, expected: Expected, at?: Gap];
 
 const CASES: readonly Case[] = [
   ['throws in open', FAILED],
@@ -87,6 +103,15 @@ t.test('a stage that breaks the contract fails the take, and leaves nothing', as
   const ground = await Ground.make(t);
   for (const [way, expected, at] of CASES) {
     const error = await ground.fails(t, way, [observer(way, at)]);
+    assertFault(t, error, 'bad', way, expected);
+  }
+  await ground.judge.all(t);
+});
+
+t.test('so does one that shares the threads of another', async (t) => {
+  const ground = await Ground.make(t);
+  for (const [way, expected, at] of LIGHT) {
+    const error = await ground.fails(t, way, [use(bad('light'), { way, at: AT }, { at })]);
     assertFault(t, error, 'bad', way, expected);
   }
   await ground.judge.all(t);

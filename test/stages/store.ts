@@ -100,17 +100,27 @@ export class Ground {
     return ['--no-warnings', MAIN, 'take', image, store, '--memory', memory, '--stage', stage];
   }
 
-  /** Asserts that a take fails and leaves nothing: no change, no thread, no lock. Resolves to its error. */
-  async fails(t: Test, what: string, stages: StageRequest[], options: Partial<TakeOptions> = {}) {
+  /** Takes the image, and gives its threads back; resolves to its error, if there is one. */
+  async tries(
+    what: string,
+    stages: readonly StageRequest[],
+    options: Partial<TakeOptions> = {},
+  ): Promise<unknown> {
     const pools = new Pools();
-    let error: unknown;
     try {
       await within(this.take(stages, { ...options, pools }), `a take that ${what}`);
-    } catch (thrown) {
-      error = thrown;
+      return undefined;
+    } catch (error) {
+      return error;
+    } finally {
+      await within(pools.close(), `${what}: closing the pools`);
     }
+  }
+
+  /** Asserts that a take fails and leaves nothing: no change, no thread, no lock. Resolves to its error. */
+  async fails(t: Test, what: string, stages: StageRequest[], options: Partial<TakeOptions> = {}) {
+    const error = await this.tries(what, stages, options);
     t.ok(error, `${what}: the take fails`);
-    await within(pools.close(), `${what}: closing the pools`);
     await this.isUntouched(t, what);
     return error;
   }
