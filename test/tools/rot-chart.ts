@@ -50,7 +50,11 @@ const IDLE_HEADER_FIELDS = [
 
 const MAX_CLUSTER_BYTES = 2 ** 21;
 
-const payloadBytes = (codec: string | undefined, from: Buffer): number => {
+/** The head of the frame that reversible stages' payloads have. */
+const FRAME_BYTES = 8;
+
+const payloadBytes = (codec: string | undefined, framed: boolean, from: Buffer): number => {
+  if (framed) return FRAME_BYTES + from.readUInt32LE(0);
   if (codec === 'zstd') return binding.findFrameCompressedSize(from);
   if (codec === 'lz4') return 4 + from.readUInt32LE(0);
   const options: zlib.ZlibOptions & { info: true } = { info: true };
@@ -182,7 +186,8 @@ class Charter {
   #payload(hi: number, lo: number, whole: boolean): void {
     const { offset, length } = decodePacked(hi, lo, this.#store.geometry.clusterBits);
     const raw = this.#raw.subarray(offset, offset + length);
-    const used = payloadBytes(this.codec, raw);
+    const framed = (this.#store.facts?.chain.length ?? 0) > 0;
+    const used = payloadBytes(this.codec, framed, raw);
     // Of a short cluster's payload, a part decodes to what follows the image.
     this.payloads.push({ start: offset, end: offset + used });
     this.#mark(whole ? 'payload' : 'behind the image', offset, offset + used);

@@ -2,20 +2,36 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { type CodecName, take } from '../../snapshot/index.js';
+import { fileURLToPath } from 'node:url';
+import { type CodecName, type StageRequest, take, use } from '../../snapshot/index.js';
 import { Random } from './files.js';
 
 const CLUSTER = 4096;
+
+const AES_GCM = fileURLToPath(new URL('../../../examples/aes-gcm.js', import.meta.url));
+
+/** The stage that encrypts, with a key that is always the same in a new file of `folder`. */
+export const encrypted = (folder: string, seed = 1): StageRequest => {
+  const key = join(folder, `key-${seed}`);
+  fs.writeFileSync(key, new Random(seed).bytes(32).toString('hex'));
+  return use(AES_GCM, { key });
+};
 
 /** A sound store, and what its snapshots hold. */
 export interface Sample {
   readonly folder: string;
   readonly store: string;
   readonly images: ReadonlyMap<string, Buffer>;
+  /** Through which it was written. */
+  readonly stages: readonly StageRequest[];
 }
 
 /** Two snapshots of text, noise, holes and a short tail; the second shares most with the first, and is longer. */
-export const makeSample = async (folder: string, compression: CodecName): Promise<Sample> => {
+export const makeSample = async (
+  folder: string,
+  compression: CodecName,
+  stages: readonly StageRequest[] = [],
+): Promise<Sample> => {
   const random = new Random(5);
   const [path, store] = [join(folder, 'image'), join(folder, 'store')];
   // What does not repeat itself within 300 bytes, so that there is something to store.
@@ -35,8 +51,8 @@ export const makeSample = async (folder: string, compression: CodecName): Promis
   ]);
   for (const [tag, image] of images) {
     fs.writeFileSync(path, image);
-    await take({ image: path, store, tag, compression, clusterSize: CLUSTER, threads: 1 });
+    await take({ image: path, store, tag, compression, clusterSize: CLUSTER, threads: 1, stages });
   }
   fs.rmSync(path);
-  return { folder, store, images };
+  return { folder, store, images, stages };
 };
