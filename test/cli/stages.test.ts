@@ -118,6 +118,21 @@ t.test('a new stage is never written over a file', async (t) => {
   t.equal(fs.readFileSync(join(folder, 'mine.test.js'), 'utf8'), 'precious');
 });
 
+t.test('the first stage of the guide does what the guide says', async (t) => {
+  const folder = tempDir(t);
+  const guide = fs.readFileSync(join(house, 'docs/stages.md'), 'utf8');
+  const [, text = ''] = /^```js\n(\/\/ words\.js\n[\s\S]*?)^```$/m.exec(guide) ?? [];
+  write(join(folder, 'words.js'), text);
+  const image = randomBytes(1_000_000, 1);
+  image.write('guest', 70_000);
+  image.write('guest', 999_995);
+  fs.writeFileSync(join(folder, 'image'), image);
+  const stage = ['--stage', './words.js,word=guest'];
+  t.match(await run(t, folder, 'take', 'image', 'store', ...stage), /^words: clusters 2\.$/m);
+  const said = await run(t, folder, 'stages', './words.js');
+  t.ok(guide.includes(said), 'and is described so');
+});
+
 for (const kind of ['observer', 'filter', 'reversible']) {
   t.test(`a new ${kind} works as it is, and so does its test`, async (t) => {
     const folder = tempDir(t);
