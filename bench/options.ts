@@ -1,98 +1,128 @@
-// The words of the command line.
+// What the benchmark can be asked for.
 
 import { tmpdir } from 'node:os';
-import { parseArgs } from 'node:util';
-import { GiB, MiB, parseSize } from '../disk/index.js';
+import { GiB, KiB } from '../disk/index.js';
+import type { Pattern } from './workload/change.js';
+import type { Content } from './workload/image.js';
 
-export const CASES = [
-  'first',
-  'restore',
-  'verify',
-  'next',
-  'none',
-  'scan',
-  'update',
-  'diff',
-  'scale',
-  'sparse',
+/** The levels and their cases, in the order in which they run. */
+export const CASES = {
+  kernels: ['zero-test', 'digests', 'encode', 'decode', 'tables'],
+  stages: [
+    'stage-scan',
+    'stage-dedup',
+    'stage-compress',
+    'stage-write',
+    'stage-fetch',
+    'stage-decode',
+    'stage-verify',
+    'stage-deliver',
+  ],
+  pipeline: ['hops', 'overhead', 'timeline'],
+  commands: [
+    'first',
+    'zlib',
+    'restore',
+    'verify',
+    'remove',
+    'start',
+    'none',
+    'next',
+    'dirty',
+    'update',
+    'diff',
+    'bulk',
+    'pause',
+  ],
+  scale: [
+    'by-size',
+    'by-rate',
+    'by-pattern',
+    'by-cluster',
+    'by-codec',
+    'by-threads',
+    'history',
+    'huge',
+    'sparse',
+  ],
+} as const;
+
+/** Bytes of a cluster wherever nothing else is said. */
+export const CLUSTER = 64 * KiB;
+
+/** Cases with images of their own making: a user's image is nothing to them. */
+export const WITH_OWN_IMAGES: ReadonlySet<string> = new Set([
   'bulk',
+  'by-size',
   'history',
-] as const;
-export type CaseName = (typeof CASES)[number];
+  'huge',
+  'pause',
+  'sparse',
+]);
+
+export type Level = keyof typeof CASES;
+export type CaseName = (typeof CASES)[Level][number];
+
+export const LEVELS = Object.keys(CASES) as readonly Level[];
+export const CASE_NAMES: readonly CaseName[] = LEVELS.flatMap((level) => [...CASES[level]]);
 
 export interface BenchOptions {
-  /** Bytes of the image for first, restore, verify and next, and of all images of bulk. */
+  /** The program that is measured: path of nvsnap.js. */
+  readonly program: string;
+  /** Bytes of the image of most cases. */
   readonly size: number;
-  /** Bytes of the image for none, scan, update and diff; of the data in those of scale and sparse. */
+  /** Bytes of the image of none, next, dirty, update and diff; of the data in those of huge and sparse. */
   readonly big: number;
+  /** What the images are like. */
+  readonly content: Content;
+  /** What happens to them between two takes, and to how many percent of the clusters. */
+  readonly pattern: Pattern;
+  readonly changed: number;
+  /** An image of the user's instead of ours, and its next state. Both are only read. */
+  readonly image: string | undefined;
+  readonly next: string | undefined;
+  /** Where everything is made. */
   readonly dir: string;
-  readonly runs: number;
-  readonly only: ReadonlySet<CaseName>;
+  readonly rounds: number;
+  readonly cases: ReadonlySet<CaseName>;
   readonly seed: number;
-  readonly json: boolean;
+  /** Whether what is read is in the page cache before each round, or is dropped from it. */
+  readonly cache: 'warm' | 'dropped';
+  /** Milliseconds that each kernel runs in a round. */
+  readonly kernelMs: number;
 }
 
-export const USAGE = `Usage: npm run bench -- [options]
-
-  --size SIZE    image for first, restore, verify and next, all of bulk's, history (default: 1G)
-  --big SIZE     image for all others; data in scale and sparse (default: 8G)
-  --dir DIR      where everything is made (default: ${tmpdir()}); on /dev/shm syncs cost nothing
-  --runs N       rounds (default: 3)
-  --only CASES   some of ${CASES.join(',')}
-  --seed N       another image (default: 1)
-  --json         one JSON document`;
-
-/** What is wrong with the command line. */
-export class UsageError extends Error {}
-
-/** Images are made of pages, and two clusters are the least that shows anything. */
-const SIZE_STEP = MiB;
-const MAX_RUNS = 100;
-
-const sizeOf = (option: string, text: string): number => {
-  const size = parseSize(text);
-  if (size !== undefined && size >= SIZE_STEP && size % SIZE_STEP === 0) return size;
-  throw new UsageError(`--${option} must be a multiple of 1M, not ${text}.`);
+export const DEFAULTS: Omit<BenchOptions, 'program'> = {
+  size: GiB,
+  big: 8 * GiB,
+  content: 'mixed',
+  pattern: 'scattered',
+  changed: 1,
+  image: undefined,
+  next: undefined,
+  dir: tmpdir(),
+  rounds: 3,
+  cases: new Set(CASE_NAMES),
+  seed: 1,
+  cache: 'warm',
+  kernelMs: 50,
 };
 
-const numberOf = (option: string, text: string, most: number): number => {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && value >= 1 && value <= most) return value;
-  throw new UsageError(`--${option} must be a whole number from 1 to ${most}, not ${text}.`);
-};
+export const levelOf = (name: CaseName): Level =>
+  LEVELS.find((level) => (CASES[level] as readonly string[]).includes(name)) as Level;
 
-const casesOf = (text: string): ReadonlySet<CaseName> => {
-  const names = text.split(',').map((name) => {
-    const known = CASES.find((known) => known === name.trim());
-    if (known === undefined) throw new UsageError(`There is no case ${JSON.stringify(name)}.`);
-    return known;
-  });
-  return new Set(names);
-};
-
-/** Parses the words after the program's name; undefined when help is asked for. */
-export const parseOptions = (words: readonly string[]): BenchOptions | undefined => {
-  const { values } = parseArgs({
-    args: [...words],
-    options: {
-      size: { type: 'string', default: `${GiB}` },
-      big: { type: 'string', default: `${8 * GiB}` },
-      dir: { type: 'string', default: tmpdir() },
-      runs: { type: 'string', default: '3' },
-      only: { type: 'string', default: CASES.join(',') },
-      seed: { type: 'string', default: '1' },
-      json: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  if (values.help) return undefined;
-  return {
-    size: sizeOf('size', values.size),
-    big: sizeOf('big', values.big),
-    dir: values.dir,
-    runs: numberOf('runs', values.runs, MAX_RUNS),
-    only: casesOf(values.only),
-    seed: numberOf('seed', values.seed, 2 ** 32 - 1),
-    json: values.json,
-  };
+/** The cases of a list of levels and cases; what of it is neither is handed back. */
+export const casesOf = (
+  words: readonly string[],
+): { readonly cases: ReadonlySet<CaseName>; readonly unknown: readonly string[] } => {
+  const cases = new Set<CaseName>();
+  const unknown: string[] = [];
+  for (const word of words) {
+    const level = LEVELS.find((name) => name === word);
+    const single = CASE_NAMES.find((name) => name === word);
+    if (level) for (const name of CASES[level]) cases.add(name);
+    else if (single) cases.add(single);
+    else unknown.push(word);
+  }
+  return { cases, unknown };
 };

@@ -4,8 +4,8 @@ import { EventEmitter } from 'node:events';
 import fs from 'node:fs';
 import type TypedEmitter from 'typed-emitter';
 import type { Progress } from '../snapshot/index.js';
-import type { HookOutcome, JobOutcome } from './outcome.js';
-import type { Job } from './plan.js';
+import type { HookOutcome, JobOutcome, MachineOutcome } from './outcome.js';
+import type { Job, MachineJob } from './plan.js';
 
 /** How far all jobs together are. */
 export interface BulkProgress {
@@ -31,8 +31,9 @@ export type BulkEvents = {
   job: (name: string, progress: Progress) => void;
   /** Something to know about one job that does not stop it. */
   notice: (name: string, sentence: string) => void;
-  /** A job has ended, or a hook. */
+  /** A job has ended, a machine's, or a hook. */
   ended: (outcome: JobOutcome) => void;
+  machine: (outcome: MachineOutcome) => void;
   hook: (outcome: HookOutcome) => void;
 };
 
@@ -65,14 +66,20 @@ export class BulkMeter {
   readonly #began = performance.now();
   #last = 0;
 
-  constructor(jobs: readonly Job[], events: BulkEmitter | undefined) {
+  constructor(
+    jobs: readonly Job[],
+    machines: readonly MachineJob[],
+    events: BulkEmitter | undefined,
+  ) {
     this.#events = events;
-    this.#shares = new Map(
-      jobs.map(({ name, image }) => [
-        name,
-        { done: 0, total: sizeOf(image), state: 'waiting', failed: false },
-      ]),
-    );
+    const waiting = (name: string, total: number): [string, Share] => [
+      name,
+      { done: 0, total, state: 'waiting', failed: false },
+    ];
+    this.#shares = new Map([
+      ...machines.map(({ name }) => waiting(name, 0)),
+      ...jobs.map(({ name, image }) => waiting(name, sizeOf(image))),
+    ]);
   }
 
   get elapsedMs(): number {
@@ -91,11 +98,10 @@ export class BulkMeter {
   }
 
   /** One take's progress. */
-  progress(name: string, progress: Progress): void {
+  progress(name: string, progress: Pick<Progress, 'doneBytes' | 'totalBytes'>): void {
     const share = this.#share(name);
     share.done = progress.doneBytes;
     share.total = progress.totalBytes;
-    this.#events?.emit('job', name, progress);
     this.#tick();
   }
 

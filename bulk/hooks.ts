@@ -15,7 +15,7 @@ const SHOWN = 60;
 const STDERR_FD = 2;
 
 /** Half a sentence on how it ended; undefined for success. */
-type Ending = string | undefined;
+export type Ending = string | undefined;
 
 const endingOf = (code: number | null, signal: NodeJS.Signals | null): Ending => {
   if (signal !== null) return `was ended by ${signal}`;
@@ -40,9 +40,9 @@ const endTree = (pid: number): (() => void) => {
 };
 
 /** Runs a shell command to its end, or until the time is over or the caller wants to stop. */
-const runShell = async (
+export const runCommand = async (
   command: string,
-  { folder, environment, timeoutMs, signal }: HookPlace & { readonly timeoutMs: number },
+  { folder, environment, timeoutMs, signal }: CommandPlace,
 ): Promise<Ending> => {
   let stopped: Ending;
   let pid: number | undefined;
@@ -75,15 +75,17 @@ const runShell = async (
   }
 };
 
-/** Where a hook runs, and what it is told. */
-interface HookPlace {
+/** Where a command runs, what it is told, and how long it may take. */
+export interface CommandPlace {
   readonly folder: string;
   readonly environment: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
   /** Stops it; left out for one that has to come to its end. */
   readonly signal?: AbortSignal | undefined;
 }
 
-const shorten = (command: string): string => {
+/** A command as a message shows it. */
+export const shortenCommand = (command: string): string => {
   const line = command.trim().split('\n')[0] ?? '';
   return line.length > SHOWN || line !== command.trim() ? `${line.slice(0, SHOWN)}…` : line;
 };
@@ -99,8 +101,13 @@ export const runHook = async (
   if (command === undefined) return undefined;
   const began = performance.now();
   const environment = { NVSNAP_GROUP: group.name, NVSNAP_HOOK: hook };
-  const how = await runShell(command, { folder, environment, signal, timeoutMs: group.timeoutMs });
-  const details = { group: group.name, command: shorten(command), how: how ?? '' };
+  const how = await runCommand(command, {
+    folder,
+    environment,
+    signal,
+    timeoutMs: group.timeoutMs,
+  });
+  const details = { group: group.name, command: shortenCommand(command), how: how ?? '' };
   return {
     group: group.name,
     hook,

@@ -7,8 +7,8 @@ import { errnoOf, Fault, fault, MiB, reasonOf } from '../disk/index.js';
 import { findSource, findStage, KEEP_RULES } from '../snapshot/index.js';
 import { judge, type Mistake, mistakesOf, quote } from './mistakes.js';
 import { type Position, readText, type Text, type Way } from './places.js';
-import type { Group, Job, JobOptions, Plan } from './plan.js';
-import { type JobsFile, jobsSchema } from './schema.js';
+import type { Group, Job, JobOptions, MachineJob, Plan } from './plan.js';
+import { type JobsText, jobsSchema } from './schema.js';
 
 /** Thousands of jobs fit into it. */
 const MAX_BYTES = MiB;
@@ -29,12 +29,30 @@ const realPath = (path: string): string => {
   }
 };
 
+/** What is in a file, of which either list may be left out. */
+type JobsFile = JobsText & { readonly jobs: NonNullable<JobsText['jobs']> };
+
+const nothingToDo = (text: Text, { jobs, machines }: JobsText): Mistake[] =>
+  jobs || machines
+    ? []
+    : [
+        {
+          position: text.find(['jobs']),
+          problem: '"jobs" is missing',
+          advice: 'It must be a list of jobs.',
+        },
+      ];
+
 /** Names for all jobs: their own, or that of the image; with a number where that is taken. */
-const namesFor = (file: JobsFile): string[] => {
-  const taken = new Set(file.jobs.flatMap(({ name }) => (name === undefined ? [] : [name])));
-  return file.jobs.map(({ name, image }) => {
+const namesFor = ({ jobs, machines = [] }: JobsFile): string[] => {
+  const all = [
+    ...jobs.map(({ name, image }) => ({ name, path: image })),
+    ...machines.map(({ name, stores }) => ({ name, path: stores })),
+  ];
+  const taken = new Set(all.flatMap(({ name }) => (name === undefined ? [] : [name])));
+  return all.map(({ name, path }) => {
     if (name !== undefined) return name;
-    const base = basename(image);
+    const base = basename(path);
     let free = base;
     for (let n = 2; taken.has(free); n += 1) free = `${base}-${n}`;
     taken.add(free);
@@ -142,6 +160,60 @@ const jobsOf = (file: JobsFile, folder: string): Job[] => {
   }));
 };
 
+/** A path counts from the file's folder; a port is one of this machine. */
+const socketIn = (folder: string, qmp: string): string =>
+  /^(?:tcp:)?[^/]+:\d+$/.test(qmp) ? qmp : resolve(folder, qmp.replace(/^unix:/, ''));
+
+const machinesOf = (file: JobsFile, folder: string): MachineJob[] => {
+  const names = namesFor(file).slice(file.jobs.length);
+  return (file.machines ?? []).map((machine, i) => ({
+    name: names[i] ?? machine.stores,
+    qmp: socketIn(folder, machine.qmp),
+    stores: resolve(folder, machine.stores),
+    tag: machine.tag,
+    state: machine.state,
+    freeze: machine.freeze,
+    dirty: machine.dirty === undefined ? undefined : { spec: machine.dirty, folder },
+    whilePaused: machine.whilePaused,
+    maxPauseMs: machine.maxPause,
+    options: {
+      compression: machine.compression ?? file.compression,
+      clusterSize: machine.clusterSize ?? file.clusterSize,
+      level: machine.level ?? file.level,
+    },
+  }));
+};
+
+/** Two machines in one folder would take each other's regions for their own. */
+const sharedFolders = (
+  text: Text,
+  jobs: readonly Job[],
+  machines: readonly MachineJob[],
+): Mistake[] => {
+  const folders = new Map<string, MachineJob>();
+  const mistakes: Mistake[] = [];
+  for (const [i, machine] of machines.entries()) {
+    const other = folders.get(realPath(machine.stores));
+    if (other) {
+      const problem = `the machines ${quote(other.name)} and ${quote(machine.name)} have the same folder`;
+      const advice = 'Use a folder of its own for the points of each machine.';
+      mistakes.push({ position: text.find(['machines', i, 'stores']), problem, advice });
+    }
+    folders.set(realPath(machine.stores), machine);
+  }
+  const names = new Set(jobs.map(({ name }) => name));
+  for (const [i, { name }] of machines.entries()) {
+    if (!names.has(name)) {
+      names.add(name);
+      continue;
+    }
+    const problem = `${quote(name)} is also the name of another job or machine`;
+    const position = text.find(['machines', i, 'name']);
+    mistakes.push({ position, problem, advice: 'Give each a name of its own.' });
+  }
+  return mistakes;
+};
+
 const groupsOf = ({ groups = {}, jobs }: JobsFile): Group[] => {
   const used = new Set(jobs.map(({ group }) => group));
   return Object.entries(groups)
@@ -177,15 +249,19 @@ const readSource = (path: string): string => {
 export const readJobs = (path: string): Plan => {
   const text = readText(readSource(path));
   judge(path, text.errors);
-  const { data: file, error } = jobsSchema.safeParse(text.value);
-  if (!file) {
+  const { data, error } = jobsSchema.safeParse(text.value);
+  if (!data) {
     judge(path, error?.issues.flatMap((issue) => mistakesOf(text, issue)) ?? []);
     throw error;
   }
+  judge(path, nothingToDo(text, data));
+  const file: JobsFile = { ...data, jobs: data.jobs ?? [] };
   const folder = dirname(resolve(path));
   const jobs = jobsOf(file, folder);
+  const machines = machinesOf(file, folder);
   judge(path, [
     ...senseless(text, file, jobs),
+    ...sharedFolders(text, jobs, machines),
     ...keepsNothing(text, file),
     ...missing(text, file, folder, []),
     ...file.jobs.flatMap((job, i) => missing(text, job, folder, ['jobs', i])),
@@ -194,6 +270,7 @@ export const readJobs = (path: string): Plan => {
     path,
     folder,
     jobs,
+    machines,
     groups: groupsOf(file),
     memory: file.memory,
     concurrency: file.concurrency,

@@ -38,6 +38,33 @@ export type JobOutcome = Named &
     | { readonly status: 'not-done'; readonly error: Failure }
   );
 
+/** A point that was taken of a machine. Sizes in bytes, times in milliseconds. */
+export interface MachineTaken {
+  readonly tag: string;
+  /** Null when the machine was not stopped. */
+  readonly pauseMs: number | null;
+  readonly imageBytes: number;
+  readonly storedBytes: number;
+  readonly elapsedMs: number;
+}
+
+/** What became of a machine's job. */
+export type MachineOutcome = {
+  readonly name: string;
+  readonly qmp: string;
+  readonly stores: string;
+} & (
+  | {
+      readonly status: 'taken';
+      readonly result: MachineTaken;
+      /** How many points were removed; null when none was to be, or that failed. */
+      readonly pruned: number | null;
+      readonly pruneError: Failure | null;
+    }
+  | { readonly status: 'failed'; readonly error: Failure }
+  | { readonly status: 'not-done'; readonly error: Failure }
+);
+
 /** How a group's command ended. */
 export interface HookOutcome {
   readonly group: string;
@@ -52,6 +79,7 @@ export interface HookOutcome {
 export interface BulkResult {
   /** In the order of the jobs file. */
   readonly jobs: readonly JobOutcome[];
+  readonly machines: readonly MachineOutcome[];
   /** In the order they ran. */
   readonly hooks: readonly HookOutcome[];
   readonly taken: number;
@@ -78,12 +106,21 @@ export const failureOf = (error: unknown): Failure => {
   };
 };
 
+const CALLER = { by: 'the caller' };
+
+/** What was not done because the caller's signal said so. */
+export const stoppedBy = (signal: AbortSignal | undefined): Failure => {
+  const reason: unknown = signal?.reason;
+  const by = reason instanceof Fault ? reason : new Fault({ code: 'cancelled', details: CALLER });
+  return failureOf(by);
+};
+
 const DAMAGE_FOUND = 3;
 
 /** 0 when everything asked for was done, 3 when damage was found, else 1. */
-export const exitCodeOf = ({ jobs, hooks }: BulkResult): 0 | 1 | 3 => {
+export const exitCodeOf = ({ jobs, machines, hooks }: BulkResult): 0 | 1 | 3 => {
   const failures = [
-    ...jobs.map((job) => (job.status === 'taken' ? job.pruneError : job.error)),
+    ...[...jobs, ...machines].map((job) => (job.status === 'taken' ? job.pruneError : job.error)),
     ...hooks.map(({ error }) => error),
   ].filter((failure) => failure !== null);
   if (failures.length === 0) return 0;
@@ -93,14 +130,17 @@ export const exitCodeOf = ({ jobs, hooks }: BulkResult): 0 | 1 | 3 => {
 /** Adds up what became of the jobs. */
 export const sumUp = (
   jobs: readonly JobOutcome[],
+  machines: readonly MachineOutcome[],
   hooks: readonly HookOutcome[],
   elapsedMs: number,
 ): BulkResult => {
-  const taken = jobs.filter((job) => job.status === 'taken');
+  const all = [...jobs, ...machines];
+  const taken = all.filter((job) => job.status === 'taken');
   const count = (status: JobOutcome['status']): number =>
-    jobs.filter((job) => job.status === status).length;
+    all.filter((job) => job.status === status).length;
   return {
     jobs,
+    machines,
     hooks,
     taken: taken.length,
     failed: count('failed'),

@@ -23,6 +23,24 @@ export interface Job {
   readonly options: JobOptions;
 }
 
+/** A running machine, and the folder of its points. */
+export interface MachineJob {
+  /** No two jobs have the same, of whichever kind. */
+  readonly name: string;
+  /** Where its QEMU listens: an absolute path, or a port. */
+  readonly qmp: string;
+  /** Absolute path. */
+  readonly stores: string;
+  readonly tag: string | undefined;
+  readonly state: 'device' | 'none' | undefined;
+  readonly freeze: 'reflink' | 'pause' | 'none' | undefined;
+  readonly dirty: SourceRequest | undefined;
+  /** A shell command, run in the folder of the jobs file. */
+  readonly whilePaused: string | undefined;
+  readonly maxPauseMs: number | undefined;
+  readonly options: Pick<TakeOptions, 'compression' | 'clusterSize' | 'level'>;
+}
+
 /** Images that are to be of one moment: between two commands. */
 export interface Group {
   readonly name: string;
@@ -46,6 +64,7 @@ export interface Plan {
   readonly folder: string;
   /** In the file's order. */
   readonly jobs: readonly Job[];
+  readonly machines: readonly MachineJob[];
   /** Those that some job belongs to, in the file's order. */
   readonly groups: readonly Group[];
   /** Bytes for the batches of all takes together. */

@@ -7,16 +7,19 @@ import { Fault, MiB } from '../disk/index.js';
 import { createEmitter, type KeepPolicy, Pools, prune, take } from '../snapshot/index.js';
 import { type BulkEmitter, BulkMeter } from './events.js';
 import { runHook } from './hooks.js';
+import { type MachineRunner, runMachine } from './machines.js';
 import {
   type BulkResult,
   type Failure,
   failureOf,
   type HookOutcome,
   type JobOutcome,
+  type MachineOutcome,
   type Pruned,
+  stoppedBy,
   sumUp,
 } from './outcome.js';
-import type { Group, Job, Plan } from './plan.js';
+import type { Group, Job, MachineJob, Plan } from './plan.js';
 import { Slots } from './slots.js';
 
 /** One take waits for the disk while the others compute. */
@@ -32,6 +35,8 @@ export interface BulkOptions {
   readonly memory?: number | undefined;
   /** Which snapshots stay in a store after a take; left out: all. */
   readonly keep?: KeepPolicy | undefined;
+  /** Takes a machine's point; needed for plans that have machines. */
+  readonly machines?: MachineRunner | undefined;
 }
 
 /** How one job is done. */
@@ -49,24 +54,27 @@ class BulkRun {
   /** Bytes for the batches of each take. */
   readonly #share: number;
   readonly #outcomes = new Map<Job, JobOutcome>();
+  readonly #machines = new Map<MachineJob, MachineOutcome>();
   readonly #hooks: HookOutcome[] = [];
 
   constructor(plan: Plan, options: BulkOptions) {
-    const atOnce = Math.min(plan.concurrency ?? AT_ONCE, plan.jobs.length);
+    const atOnce = Math.min(plan.concurrency ?? AT_ONCE, plan.jobs.length + plan.machines.length);
     this.#plan = plan;
     this.#options = options;
     this.#slots = new Slots(atOnce);
     const memory = options.memory ?? plan.memory ?? MEMORY;
     this.#pools = new Pools({ threads: plan.threads ?? availableParallelism(), memory });
-    this.#meter = new BulkMeter(plan.jobs, options.events);
+    this.#meter = new BulkMeter(plan.jobs, plan.machines, options.events);
     this.#share = Math.floor(memory / atOnce);
   }
 
   async run(): Promise<BulkResult> {
-    const { jobs } = this.#plan;
+    const { jobs, machines } = this.#plan;
     const single = jobs.filter(({ group }) => group === undefined);
     try {
+      const ends = await this.#runMachines();
       await Promise.all([
+        ...ends,
         this.#runGroups(),
         ...single.map((job) => this.#slots.run(() => this.#runJob(job))),
       ]);
@@ -75,7 +83,35 @@ class BulkRun {
     }
     this.#meter.end();
     const outcomes = jobs.flatMap((job) => this.#outcomes.get(job) ?? []);
-    return sumUp(outcomes, this.#hooks, this.#meter.elapsedMs);
+    const points = machines.flatMap((machine) => this.#machines.get(machine) ?? []);
+    return sumUp(outcomes, points, this.#hooks, this.#meter.elapsedMs);
+  }
+
+  /** Each machine by itself until it goes on: nothing else is at work that would make its pause longer. */
+  async #runMachines(): Promise<Promise<void>[]> {
+    const { signal, keep, events, machines: runner } = this.#options;
+    const ends: Promise<void>[] = [];
+    for (const job of this.#plan.machines) {
+      this.#meter.started(job.name);
+      const { released, ended } = runMachine(job, runner, {
+        folder: this.#plan.folder,
+        memory: this.#share,
+        pools: this.#pools,
+        signal,
+        keep,
+        onProgress: (progress) => this.#meter.progress(job.name, progress),
+        onNotice: (sentence) => events?.emit('notice', job.name, sentence),
+      });
+      ends.push(
+        ended.then((outcome) => {
+          this.#machines.set(job, outcome);
+          this.#meter.ended(job.name, outcome.status !== 'taken');
+          events?.emit('machine', outcome);
+        }),
+      );
+      await released;
+    }
+    return ends;
   }
 
   async #runGroups(): Promise<void> {
@@ -131,7 +167,10 @@ class BulkRun {
     if (signal?.aborted) return this.#end(job, this.#notDone(job));
     if (!manner.turn) this.#meter.started(job.name);
     const own = createEmitter();
-    own.on('progress', (progress) => this.#meter.progress(job.name, progress));
+    own.on('progress', (progress) => {
+      this.#meter.progress(job.name, progress);
+      events?.emit('job', job.name, progress);
+    });
     own.on('notice', (sentence) => events?.emit('notice', job.name, sentence));
     const { image, store, tag, options } = job;
     try {
@@ -165,10 +204,7 @@ class BulkRun {
   }
 
   #notDone(job: Job): JobOutcome {
-    const { signal } = this.#options;
-    const reason: unknown = signal?.reason;
-    const by = reason instanceof Fault ? reason : new Fault({ code: 'cancelled', details: CALLER });
-    return { ...named(job), status: 'not-done', error: failureOf(by) };
+    return { ...named(job), status: 'not-done', error: stoppedBy(this.#options.signal) };
   }
 
   #end(job: Job, outcome: JobOutcome): void {
@@ -177,8 +213,6 @@ class BulkRun {
     this.#options.events?.emit('ended', outcome);
   }
 }
-
-const CALLER = { by: 'the caller' };
 
 const named = ({ name, image, store, group }: Job) => ({
   name,

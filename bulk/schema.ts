@@ -179,6 +179,25 @@ const job = z.strictObject(
   { error: 'a map with image and store' },
 );
 
+/** A machine whose memory is taken as a point; as the options of `nvsnap vm take`. */
+const machine = z.strictObject(
+  {
+    name: z.optional(text('text')),
+    qmp: path('a QMP socket'),
+    stores: path('a folder'),
+    tag: z.optional(tag),
+    state: z.optional(choice('device', 'none')),
+    freeze: z.optional(choice('reflink', 'pause', 'none')),
+    dirty: z.optional(dirtySource),
+    whilePaused: z.optional(command),
+    maxPause: z.optional(time),
+    compression: takeFields.compression,
+    clusterSize: takeFields.clusterSize,
+    level: takeFields.level,
+  },
+  { error: 'a map with qmp and stores' },
+);
+
 const group = z.strictObject(
   { before: z.optional(command), after: z.optional(command), timeout: z.optional(time) },
   { error: 'a map with before and after' },
@@ -201,23 +220,27 @@ const watch = z.strictObject(
   { error: 'a map with every and keep' },
 );
 
+const listOf = <T extends z.ZodMiniType>(of: T, noun: string) =>
+  z
+    .array(of, { error: `a list of ${noun}s` })
+    .check(z.minLength(1, { error: `a list with at least one ${noun}` }))
+    .check(z.maxLength(MAX_JOBS, { error: `a list of at most ${MAX_JOBS} ${noun}s` }));
+
 export const jobsSchema = z.strictObject(
   {
     memory: z.optional(size('a size of at least 1M, as 256M or 1G', (bytes) => bytes >= MiB)),
     concurrency: z.optional(whole(1, MAX_AT_ONCE)),
     threads: z.optional(whole(1, MAX_THREADS)),
     ...takeFields,
-    jobs: z
-      .array(job, { error: 'a list of jobs' })
-      .check(z.minLength(1, { error: 'a list with at least one job' }))
-      .check(z.maxLength(MAX_JOBS, { error: `a list of at most ${MAX_JOBS} jobs` })),
+    jobs: z.optional(listOf(job, 'job')),
+    machines: z.optional(listOf(machine, 'machine')),
     groups: z.optional(z.record(z.string(), group, { error: 'a map of groups' })),
     watch: z.optional(watch),
   },
   { error: 'a map with jobs' },
 );
 
-export type JobsFile = z.infer<typeof jobsSchema>;
+export type JobsText = z.infer<typeof jobsSchema>;
 
 const keysOf = (shape: object): readonly string[] => Object.keys(shape);
 
@@ -227,6 +250,8 @@ export const keysAt = (way: readonly PropertyKey[]): readonly string[] => {
   if (way.at(-2) === 'stages') return keysOf(stageMap.shape);
   if (first === undefined) return keysOf(jobsSchema.shape);
   if (first === 'jobs' && second !== undefined && third === undefined) return keysOf(job.shape);
+  if (first === 'machines' && second !== undefined && third === undefined)
+    return keysOf(machine.shape);
   if (first === 'groups' && second !== undefined && third === undefined) return keysOf(group.shape);
   if (first === 'watch' && second === undefined) return keysOf(watch.shape);
   return first === 'watch' && second === 'keep' ? KEEP_RULES : [];

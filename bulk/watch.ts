@@ -63,7 +63,7 @@ const readWatched = (path: string): Plan & { readonly watch: Schedule } => {
       advice: 'Add a map "watch" with "every: 15m" or so.',
     });
   }
-  const tagged = plan.jobs.find(({ tag }) => tag !== undefined);
+  const tagged = [...plan.jobs, ...plan.machines].find(({ tag }) => tag !== undefined);
   if (tagged) {
     throw fault('usage', {
       problem: `The job ${JSON.stringify(tagged.name)} has a tag, which can be taken only once.`,

@@ -7,6 +7,8 @@ import {
   createBulkEmitter,
   exitCodeOf,
   type JobOutcome,
+  type MachineOutcome,
+  type MachineRunner,
   readJobs,
   runBulk,
 } from '../bulk/index.js';
@@ -66,27 +68,45 @@ const row = (job: JobOutcome): string[] => {
   return [job.name, tag, String(changedClusters), stored, shortTime(elapsedMs), ''];
 };
 
+const machineRow = (job: MachineOutcome): string[] => {
+  if (job.status !== 'taken') {
+    const word = job.status === 'failed' ? 'failed' : 'not done';
+    return [job.name, '-', '-', '-', '-', `${word}: ${job.error.message} ${job.error.advice}`];
+  }
+  const { tag, storedBytes, elapsedMs, pauseMs } = job.result;
+  const pause = pauseMs === null ? '' : `stood still for ${pauseMs.toFixed(1)} ms`;
+  return [job.name, tag, '-', formatSize(storedBytes), shortTime(elapsedMs), pause];
+};
+
+/** Loads what talks to machines only for those who have some. */
+export const machines: MachineRunner = async (job, about) =>
+  (await import('../vm/index.js')).machineRunner(job, about);
+
 /** How a run ended, in one sentence. */
 export const total = (r: BulkResult): string => {
   const rate = r.elapsedMs > 0 ? `, ${formatSize((r.imageBytes / r.elapsedMs) * 1000)}/s` : '';
   const failed = r.failed === 0 ? '' : `; ${r.failed} failed`;
   const notDone = r.notDone === 0 ? '' : `; ${r.notDone} not done`;
   return (
-    `Took ${r.taken} of ${count(r.jobs.length, 'snapshot')}: ${formatSize(r.imageBytes)} in ` +
+    `Took ${r.taken} of ${count(r.jobs.length + r.machines.length, 'snapshot')}: ${formatSize(r.imageBytes)} in ` +
     `${shortTime(r.elapsedMs)}${rate}, ${formatSize(r.storedBytes)} stored${failed}${notDone}.`
   );
 };
 
 const summary = (r: BulkResult): string =>
   [
-    columns(['JOB', 'SNAPSHOT', 'CHANGED', 'STORED', 'TIME', ''], r.jobs.map(row), [2, 3, 4]),
+    columns(
+      ['JOB', 'SNAPSHOT', 'CHANGED', 'STORED', 'TIME', ''],
+      [...r.jobs.map(row), ...r.machines.map(machineRow)],
+      [2, 3, 4],
+    ),
     ...r.hooks.flatMap(({ error }) => (error ? [`${error.message} ${error.advice}`] : [])),
     total(r),
   ].join('\n');
 
 /** Where the summary is not for people, those who look at standard error are told of each failure. */
 const complain = (r: BulkResult, screen: Screen): void => {
-  for (const job of r.jobs) {
+  for (const job of [...r.jobs, ...r.machines]) {
     const error = job.status === 'taken' ? job.pruneError : job.error;
     if (error) screen.complain(`${job.name}: ${error.message}`, error.advice);
   }
@@ -103,7 +123,9 @@ export default async (
   const plan = readJobs(jobs);
   const events = bulkEvents(screen);
   events.on('notice', (job, sentence) => screen.notice(sentence, { job }));
-  const result = await withPatience((signal) => runBulk(plan, { events, signal, memory }));
+  const result = await withPatience((signal) =>
+    runBulk(plan, { events, signal, memory, machines }),
+  );
   screen.result(result, () => summary(result));
   if (screen.json || screen.quiet) complain(result, screen);
   return exitCodeOf(result);

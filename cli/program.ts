@@ -3,13 +3,19 @@
 import { Command, CommanderError } from 'commander';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
 import { call } from './command.js';
+import { addBench } from './measuring.js';
 import { addStages } from './plugs.js';
 import { addReaders } from './readers.js';
 import { Screen } from './screen.js';
+import { addVm } from './vm.js';
 import { addWriters } from './writers.js';
 
 /** What commander found wrong with the words of a call, in our words. */
 const usageFault = (error: CommanderError): Fault => {
+  if (error.code === 'commander.help') {
+    const advice = 'See "nvsnap help vm" for those that there are.';
+    return new Fault({ code: 'usage', details: { problem: 'A command is missing.', advice } });
+  }
   const problem = error.message
     .replace(/^error: /, '')
     .replace(/\n[\s\S]*$/, '')
@@ -34,6 +40,8 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   addWriters(program);
   addReaders(program);
   addStages(program);
+  addBench(program);
+  addVm(program);
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
     if (args.length === 0) {

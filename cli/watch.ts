@@ -4,11 +4,12 @@ import {
   exitCodeOf,
   type HookOutcome,
   type JobOutcome,
+  type MachineOutcome,
   type Round,
   watchJobs,
 } from '../bulk/index.js';
 import { formatSize } from '../disk/index.js';
-import { bulkEvents, total } from './bulk.js';
+import { bulkEvents, machines, total } from './bulk.js';
 import { type Screen, shortTime } from './screen.js';
 import { withPatience } from './stop.js';
 
@@ -25,6 +26,20 @@ const jobWords = (job: JobOutcome): string => {
   return (
     `took ${result.tag} (${kind}): ${changed}, ${formatSize(result.storedBytes)} stored, ` +
     `${shortTime(result.elapsedMs)}${removed}${trouble}`
+  );
+};
+
+const machineWords = (job: MachineOutcome): string => {
+  if (job.status !== 'taken') {
+    return `${job.status === 'failed' ? 'failed' : 'not done'}: ${job.error.message} ${job.error.advice}`;
+  }
+  const { result, pruned, pruneError } = job;
+  const pause = result.pauseMs === null ? '' : `, stood still for ${result.pauseMs.toFixed(1)} ms`;
+  const removed = pruned ? `, ${pruned} removed` : '';
+  const trouble = pruneError ? `; nothing removed: ${pruneError.message} ${pruneError.advice}` : '';
+  return (
+    `took point ${result.tag}: ${formatSize(result.storedBytes)} stored, ` +
+    `${shortTime(result.elapsedMs)}${pause}${removed}${trouble}`
   );
 };
 
@@ -57,6 +72,13 @@ class Log {
       this.#screen.complain(`${job.name}: ${error.message}`, error.advice);
   }
 
+  machine(job: MachineOutcome): void {
+    this.write({ type: 'machine', ...job }, `${job.name}: ${machineWords(job)}`);
+    const error = job.status === 'taken' ? job.pruneError : job.error;
+    if (error && this.#screen.quiet)
+      this.#screen.complain(`${job.name}: ${error.message}`, error.advice);
+  }
+
   hook(hook: HookOutcome): void {
     this.write({ type: 'hook', ...hook }, hookWords(hook));
     if (hook.error && this.#screen.quiet) {
@@ -70,7 +92,7 @@ class Log {
       this.write({ type: 'refused', error: round.refused }, `left out: ${message} ${advice}`);
       if (this.#screen.quiet) this.#screen.complain(message, advice);
     } else {
-      const { jobs: _jobs, hooks: _hooks, ...sums } = round.result;
+      const { jobs: _jobs, machines: _machines, hooks: _hooks, ...sums } = round.result;
       this.write({ type: 'round', ...sums }, total(round.result));
     }
     this.round += 1;
@@ -86,13 +108,14 @@ export default async (
   const log = new Log(screen);
   const events = bulkEvents(screen);
   events.on('ended', (job) => log.job(job));
+  events.on('machine', (job) => log.machine(job));
   events.on('hook', (hook) => log.hook(hook));
   events.on('notice', (job, sentence) =>
     log.write({ type: 'notice', job, sentence }, `${job}: ${sentence}`),
   );
   const onRound = (round: Round): void => log.ended(round);
   const last = await withPatience((signal) =>
-    watchJobs({ jobs, once, memory, events, onRound, signal }),
+    watchJobs({ jobs, once, memory, machines, events, onRound, signal }),
   );
   // A watch that is told to end has done what it should; one round is judged as any run.
   return once && last && 'result' in last ? exitCodeOf(last.result) : 0;

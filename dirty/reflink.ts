@@ -1,7 +1,7 @@
 // reflink[:DIR]: a clone of the image (btrfs, XFS) is read in its place, so that the image may go on changing. The
 // clone stays as long as its snapshot is the store's latest: what lies elsewhere in the next one may have changed.
 //
-//     begin      sync the image, clone it without a name, compare its places with those of the parent's clone
+//     begin      sync the image, clone it without a name; its places are compared with those of the parent's clone
 //     commit     give the clone its snapshot's name, then remove the old one
 //     dispose    close the clone; if it has no name, that was the end of it
 //
@@ -57,9 +57,12 @@ const cloneFault = (error: unknown, path: string, folder: string): Fault => {
   return unsuitable(NAME, `${path} cannot be cloned into ${folder}: ${reasonOf(error)}`, error);
 };
 
-const cloneOf = async ({ path, fd, size }: TrackedImage, folder: string): Promise<number> => {
+const cloneOf = async (
+  { path, fd, size, stilled }: TrackedImage,
+  folder: string,
+): Promise<number> => {
   // Most of what is dirty is written back before the clone is made, since that keeps writers waiting.
-  await attachFile({ path, fd }).sync();
+  if (!stilled) await attachFile({ path, fd }).sync();
   let clone: number;
   try {
     clone = cloneNameless(fd, folder);
@@ -67,13 +70,20 @@ const cloneOf = async ({ path, fd, size }: TrackedImage, folder: string): Promis
     throw cloneFault(error, path, folder);
   }
   try {
-    // The mark must be that of the file on the disk before a snapshot says it.
-    fs.fsyncSync(clone);
     const got = fs.fstatSync(clone).size;
     if (got !== size) throw fault('image-resized', { path, expected: size, got });
     return clone;
   } catch (error) {
     fs.closeSync(clone);
+    throw ioFault(error, path, 'clone');
+  }
+};
+
+/** The mark must be that of the file on the disk before a snapshot says it. */
+const syncClone = (clone: number, path: string): void => {
+  try {
+    fs.fsyncSync(clone);
+  } catch (error) {
     throw ioFault(error, path, 'clone');
   }
 };
@@ -152,9 +162,26 @@ const reflinkSource = (chosen: string | undefined): DirtySource => ({
     const { path, realPath, fd } = image;
     const folder = new CloneFolder(resolve(chosen ?? dirname(realPath)), store);
     const clone = await cloneOf(image, folder.path);
+    const origin = originOf(fd);
+    let isSynced = false;
+    let changes: Changes | undefined;
+    // What follows comes when somebody asks: who has stilled the image waits only for the clone.
+    const settle = (): void => {
+      if (!isSynced) syncClone(clone, path);
+      isSynced = true;
+    };
     return {
-      id: `${NAME}:${markOf(clone)}:${originOf(fd)}`,
-      changes: since ? changesOrReason(folder, clone, image, since) : unknown('there is no parent'),
+      get id() {
+        settle();
+        return `${NAME}:${markOf(clone)}:${origin}`;
+      },
+      get changes() {
+        settle();
+        changes ??= since
+          ? changesOrReason(folder, clone, image, since)
+          : unknown('there is no parent');
+        return changes;
+      },
       frozen: { path: `${path} (clone)`, fd: clone, onlyChanges: false },
       commit: async (uuid) => keepClone(folder, clone, uuid, since),
       dispose: async () => fs.closeSync(clone),

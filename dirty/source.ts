@@ -20,6 +20,8 @@ export interface TrackedImage {
   readonly size: number;
   /** Which file or device it is, whatever its path: another one with the same path has another. */
   readonly identity: string;
+  /** True when its writers are kept waiting until the line is drawn: what can be done before or after is not done then. */
+  readonly stilled?: boolean | undefined;
 }
 
 /** The snapshot that changes are counted from, as its record has it. */

@@ -2,14 +2,10 @@
 // what happened and one of what to do. A fault is data, so it survives a hop between threads as
 // { code, details } and is said in the same words on the other side.
 
+import { type Saying, say } from './saying.js';
 import { formatSize } from './units.js';
+import { VM_SAYINGS } from './vm-faults.js';
 
-interface Saying {
-  readonly what: string;
-  readonly advice: string;
-}
-
-const say = (what: string, advice: string): Saying => ({ what, advice });
 const at = (offset: number): string => `offset ${offset} (0x${offset.toString(16)})`;
 
 const CATALOGUE = {
@@ -212,6 +208,7 @@ const CATALOGUE = {
       `The command after the group ${JSON.stringify(d.group)} (${d.command}) ${d.how}.`,
       'The snapshots are whole; see to it by hand that the images may change again.',
     ),
+  ...VM_SAYINGS,
   // writing
   'disk-full': (d: { path: string }) =>
     say(
@@ -227,6 +224,22 @@ const CATALOGUE = {
     say(`${d.path} exists already.`, 'Choose another output, or add --force to replace it.'),
   'output-unsuitable': (d: { path: string; reason: string }) =>
     say(`The output ${d.path} cannot be written: ${d.reason}.`, 'Choose another output.'),
+  // the benchmark
+  'bench-space': (d: { dir: string; free: number; needed: number }) =>
+    say(
+      `${d.dir} has ${formatSize(d.free)} free, and up to ${formatSize(d.needed)} are needed.`,
+      'Choose another --dir, smaller images with --size and --big, or some cases with --only.',
+    ),
+  'bench-wrong': (d: { who: string; offset: number }) =>
+    say(
+      `${d.who} is disqualified: its output differs from the image at ${at(d.offset)}.`,
+      'No figure of this run counts; leave the case out with --only, and report it to whoever makes the program.',
+    ),
+  'bench-failed': (d: { command: string; reason: string }) =>
+    say(
+      `${d.command} failed: ${d.reason}`,
+      'Run it by hand to see more, or leave the case out with --only.',
+    ),
   // the pipeline
   'stage-failed': (d: { stage: string; offset: number; reason: string }) =>
     say(
@@ -298,6 +311,7 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
   'digest-mismatch',
   'payload-damaged',
   'stream-damaged',
+  'point-damaged',
 ]);
 
 /** Names and texts come from files that anybody may have written: none may break a line or move a cursor. */

@@ -165,17 +165,17 @@ const linesOf = (loaded: stages.LoadedStage): [LineKind, ...LineKind[]] => {
 const declares = async (loaded: stages.LoadedStage): Promise<void> => {
   const { definition } = loaded;
   const codec = definition.takes?.includes('plain') === false ? 'zstd' : 'none';
-  const line = setting({ clusterSize: 65536, strict: false }, codec);
-  const { folder = process.cwd() } = loaded.request;
-  const given = { ...line, path: 'a new store', folder };
-  const { chain } = await stages.lineUp([loaded], given);
+  const folder = loaded.request.folder ?? process.cwd();
+  const line = { ...setting({ clusterSize: 65536, strict: false }, codec), path: 'a new store' };
+  const given = { ...line, folder };
+  const { chain } = await stages.lineUp([loaded], line);
   const kept = chain[0]?.kept;
   const options = await parsed(definition, loaded.request.options, { ...given, kept: undefined });
   assert.doesNotThrow(() => structuredClone(options), 'its options can be sent to threads');
   // What a store keeps has been JSON when it comes back.
   const again = JSON.parse(JSON.stringify(chain)) as typeof chain;
   assert.deepEqual(again[0]?.kept, kept, 'what it keeps is the same when it was JSON');
-  await stages.lineUp([loaded], { ...given, chain: again });
+  await stages.lineUp([loaded], { ...line, chain: again });
   const key = definition.reversible?.digestKey?.(options);
   if (key) {
     const told = JSON.stringify(again);
@@ -217,13 +217,13 @@ export const stageContract = async (
   request: string | stages.StageRequest,
   options: ContractOptions = {},
 ): Promise<void> => {
-  const asked = stages.requestOf(request);
+  const { folder } = options;
+  const asked = { ...stages.requestOf(request), ...(folder === undefined ? {} : { folder }) };
   let loaded: stages.LoadedStage | undefined;
   await t.test(
     `${asked.module}: its declaration and its options are sound`,
     async (examination) => {
-      const { folder = asked.folder } = options;
-      [loaded] = await stages.loadStages([{ ...asked, folder }]);
+      [loaded] = await stages.loadStages([asked]);
       if (loaded) await declares(loaded);
       examination.pass?.('holds');
     },

@@ -12,7 +12,7 @@
 // these ends: no pattern gets through, but a few bytes may be masked that are none, and other ones in the next take.
 //
 // Two things to know. With --dirty only clusters are read that may have changed: of a pattern of which one half is in an
-// older cluster, the other half is masked. And a hole in the image stays one: the zeros at an end of a pattern are not
+// older cluster, the other half is masked (an audit that comes by finds that, and has all of it read). And a hole in the image stays one: the zeros at an end of a pattern are not
 // overwritten there.
 
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';

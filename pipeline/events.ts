@@ -20,11 +20,24 @@ export interface Progress {
   readonly stages: readonly StageReport[];
 }
 
+/** One batch is through one stage. */
+export interface BatchDone {
+  readonly stage: string;
+  /** First image byte. */
+  readonly offset: number;
+  readonly bytes: number;
+  /** When, by performance.now(); the work took `workMs` before that. */
+  readonly endedMs: number;
+  readonly workMs: number;
+}
+
 export type RunEvents = {
   /** At most ten times a second, and once at the end. */
   progress: (progress: Progress) => void;
   /** Something the user should know that does not stop the run. */
   notice: (sentence: string) => void;
+  /** Every batch at every stage, for those who draw what a run did. */
+  batch: (done: BatchDone) => void;
 };
 
 export type RunEmitter = TypedEmitter.default<RunEvents>;

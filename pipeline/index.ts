@@ -1,7 +1,13 @@
 // The door of pipeline/, and the public entry for stages ("nvsnap/stage"): the stage contract, the
 // slabs batches travel in, and the engine that runs a line of stages. Knows nothing of qcow2.
 
-export { createEmitter, type Progress, type RunEmitter, type RunEvents } from './events.js';
+export {
+  type BatchDone,
+  createEmitter,
+  type Progress,
+  type RunEmitter,
+  type RunEvents,
+} from './events.js';
 export { TASKS_PER_THREAD } from './pool.js';
 export { Pools } from './pools.js';
 export { abortFault, type Run, run } from './run.js';

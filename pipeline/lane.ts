@@ -19,19 +19,43 @@ export class Lane extends Transform {
   readonly #stage: StageRun;
   readonly #slabs: SlabPool;
   readonly #ended: Ended;
+  readonly #before: Lane | undefined;
   readonly #width: number;
   readonly #line: Place[] = [];
   readonly #running = new Set<Promise<void>>();
   #resume: TransformCallback | undefined;
   #finish: TransformCallback | undefined;
 
-  constructor(stage: StageRun, slabs: SlabPool, ended: Ended) {
+  /** `before`: the lane that batches come from. */
+  constructor(stage: StageRun, slabs: SlabPool, ended: Ended, before: Lane | undefined) {
     const width = stage.use.threads * TASKS_PER_THREAD;
     super({ objectMode: true, writableHighWaterMark: 1, readableHighWaterMark: width });
     this.#stage = stage;
     this.#slabs = slabs;
     this.#ended = ended;
+    this.#before = before;
     this.#width = width;
+  }
+
+  /** Batches in this lane, or before it. */
+  get #held(): number {
+    const before = this.#before;
+    return (
+      this.#line.length + this.readableLength + this.writableLength + (before ? before.#held : 0)
+    );
+  }
+
+  /** Tells the stage what its idle threads wait for. */
+  #turn(): void {
+    const full = this.readableLength >= this.readableHighWaterMark;
+    // Where all slabs are further down the line, nothing can come before one of them is free.
+    const starved = this.#slabs.idle === 0 && (this.#before ? this.#before.#held === 0 : true);
+    this.#stage.turn(full || starved);
+  }
+
+  override _read(size: number): void {
+    super._read(size);
+    this.#turn();
   }
 
   override _transform(batch: Batch, _encoding: BufferEncoding, next: TransformCallback): void {
@@ -43,11 +67,13 @@ export class Lane extends Transform {
     if (ends || use.wants?.(batch) === false) {
       place.done = true;
       this.#advance();
+      this.#turn();
       next();
       return;
     }
     const run = this.#run(place);
     this.#running.add(run);
+    this.#turn();
     void run.finally(() => this.#running.delete(run));
     if (this.#running.size < this.#width) next();
     else this.#resume = next;
@@ -62,6 +88,7 @@ export class Lane extends Transform {
       return;
     }
     this.#advance();
+    this.#turn();
     const resume = this.#resume;
     this.#resume = undefined;
     resume?.();

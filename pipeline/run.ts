@@ -84,11 +84,13 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
   const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
   meter.advance(line.skippedBytes ?? 0);
   const ended = (batch: Batch): void => meter.advance(batch.length);
+  let before: Lane | undefined;
   const lanes = line.steps.map((step) => {
     if (isMain(step)) return mainLane(step);
-    const stage = new StageRun(step, setup, line.pools);
+    const stage = new StageRun(step, setup, line.pools, line.events);
     stages.push(stage);
-    return new Lane(stage, slabs, ended);
+    before = new Lane(stage, slabs, ended, before);
+    return before;
   });
   const sink = sinkStream(line, ended);
   const stop = (): void => {

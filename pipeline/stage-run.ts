@@ -5,6 +5,7 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
+import type { RunEmitter } from './events.js';
 import { Patience, USUAL_PATIENCE } from './patience.js';
 import type { Pool } from './pool.js';
 import type { Pools, Spent } from './pools.js';
@@ -33,6 +34,7 @@ export class StageRun {
   readonly #setup: ThreadSetup;
   readonly #pools: Pools;
   readonly #tally: StageTally;
+  readonly #events: RunEmitter | undefined;
   #pool: Pool | undefined;
   #here: OpenStage | undefined;
   readonly #patience: Patience | undefined;
@@ -53,10 +55,12 @@ export class StageRun {
     use: StageUse,
     setup: Omit<ThreadSetup, 'name' | 'module' | 'options'>,
     pools: Pools,
+    events?: RunEmitter,
   ) {
     this.use = use;
     this.#setup = { ...setup, name: use.name, module: use.module, options: use.options };
     this.#pools = pools;
+    this.#events = events;
     this.#tally = new StageTally(use.name);
     this.#spent = pools.spent(use);
     const { patience } = use;
@@ -73,6 +77,11 @@ export class StageRun {
   /** Its name for people. */
   get #title(): string {
     return this.use.title ?? this.use.name;
+  }
+
+  /** Notes that batches came or went; `blocked`: there is no room for more. */
+  turn(blocked: boolean): void {
+    this.#tally.turn(Math.max(1, this.#pool?.threads ?? 0), blocked);
   }
 
   #failure(offset: number, error: unknown): Fault {
@@ -171,5 +180,12 @@ export class StageRun {
     const outcome = await (this.#beginsHere ? this.#runHere(batch) : this.#runThere(batch));
     if ('fault' in outcome) throw new Fault(outcome.fault, new Error(outcome.trace));
     this.#tally.end(outcome.micros, batch.length);
+    this.#events?.emit('batch', {
+      stage: this.use.name,
+      offset: batch.offset,
+      bytes: batch.length,
+      endedMs: performance.now(),
+      workMs: outcome.micros / 1000,
+    });
   }
 }

@@ -23,11 +23,16 @@ const EVERY_DOOR = 'every door';
 /** May import any file: the programs people run are outside the house. */
 const EVERY_FILE = 'every file';
 
-type View = readonly string[] | typeof EVERY_DOOR | typeof EVERY_FILE;
+/** Has nothing but what the package exports, as its users have. */
+const BY_NAME = 'nothing but the package by its name';
+
+type View = readonly string[] | typeof EVERY_DOOR | typeof EVERY_FILE | typeof BY_NAME;
 
 /** What each room may import, written out in full so that no one has to compute a closure. */
 const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
-  ['cli', ['bulk', 'snapshot', 'pipeline', 'disk']],
+  ['cli', ['bench', 'vm', 'bulk', 'snapshot', 'pipeline', 'disk']],
+  ['bench', ['vm', 'bulk', 'snapshot', 'stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
+  ['vm', ['bulk', 'snapshot', 'disk']],
   ['bulk', ['snapshot', 'disk']],
   ['snapshot', ['stages', 'dirty', 'qcow2', 'pipeline', 'disk']],
   ['examine', ['stages', 'dirty', 'pipeline', 'disk']],
@@ -36,9 +41,9 @@ const FLOORS: ReadonlyMap<string, View> = new Map<string, View>([
   ['qcow2', ['disk']],
   ['pipeline', ['disk']],
   ['disk', []],
-  ['bench', EVERY_DOOR],
   ['test', EVERY_DOOR],
   ['scripts', EVERY_FILE],
+  ['examples', BY_NAME],
 ]);
 
 /** One source file: its path from the root with forward slashes, and its text. */
@@ -57,6 +62,7 @@ interface Edge {
 export type Violation =
   | { readonly kind: 'no-room'; readonly path: string }
   | { readonly kind: 'by-name'; readonly edge: Edge }
+  | { readonly kind: 'by-path'; readonly edge: Edge }
   | { readonly kind: 'outside'; readonly edge: Edge }
   | { readonly kind: 'not-down'; readonly edge: Edge }
   | { readonly kind: 'side-door'; readonly edge: Edge }
@@ -99,6 +105,8 @@ export function sentence(violation: Violation): string {
       return `${violation.path} lies in no room: move it into one, or give the new room a floor in scripts/rooms.ts.`;
     case 'by-name':
       return `${says(violation.edge)} by the package's name: use the relative path of the room's door.`;
+    case 'by-path':
+      return `${says(violation.edge)} by its path, which no user can: import 'nvsnap/stage'.`;
     case 'outside':
       return `${says(violation.edge)}, which lies in no room: keep imports inside the rooms.`;
     case 'not-down':
@@ -112,7 +120,7 @@ export function sentence(violation: Violation): string {
   }
 }
 
-/** Reads every TypeScript file below `root`, but nothing that was installed or built. */
+/** Reads every source file below `root`, but nothing that was installed or built. */
 export function readSources(root: string): SourceText[] {
   return walk(root, '').map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }));
 }
@@ -124,8 +132,13 @@ function walk(root: string, folder: string): string[] {
   return entries.flatMap((entry) => {
     const path = posix.join(folder, entry.name);
     if (entry.isDirectory()) return isForeign(entry.name) ? [] : walk(root, path);
-    return entry.name.endsWith('.ts') ? [path] : [];
+    return isSource(path) ? [path] : [];
   });
+}
+
+/** All is TypeScript but the examples, which are for whoever writes JavaScript. */
+function isSource(path: string): boolean {
+  return path.endsWith('.ts') || (roomOf(path) === 'examples' && path.endsWith('.js'));
 }
 
 /** Packages, compiled output and hidden folders (.git, .tap) are not the house. */
@@ -200,6 +213,7 @@ function judgeEdge(edge: Edge): Violation[] {
   const there = roomOf(edge.to);
   const view = FLOORS.get(here);
   if (view === undefined || view === EVERY_FILE || here === there) return [];
+  if (view === BY_NAME) return isOurName(edge.specifier) ? [] : [{ kind: 'by-path', edge }];
   if (isOurName(edge.specifier)) return view === EVERY_DOOR ? [] : [{ kind: 'by-name', edge }];
   if (!FLOORS.has(there)) return [{ kind: 'outside', edge }];
   if (isOwnTest(edge.from, there)) return [];
@@ -264,7 +278,7 @@ function says(edge: Edge): string {
 
 function viewOf(path: string): string {
   const view = FLOORS.get(roomOf(path)) ?? [];
-  if (typeof view === 'string') return `open ${view}`;
+  if (typeof view === 'string') return view === BY_NAME ? `import ${view}` : `open ${view}`;
   return view.length === 0 ? 'import no room' : `import only ${view.join(', ')}`;
 }
 

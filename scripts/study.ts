@@ -3,11 +3,11 @@
 import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
-import { exists } from '../bench/evolving.js';
-import { describeMachine, freeBytes } from '../bench/machine.js';
-import { Scratch } from '../bench/scratch.js';
-import { type StudyOptions, study } from '../bench/study.js';
-import { describeStudy } from '../bench/study-table.js';
+import { describeMachine, freeBytes } from '../bench/measure/machine.js';
+import { Scratch } from '../bench/measure/scratch.js';
+import { exists } from '../bench/study/evolving.js';
+import { type StudyOptions, study } from '../bench/study/study.js';
+import { describeStudy } from '../bench/study/study-table.js';
 import { formatSize, parseSize } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
 

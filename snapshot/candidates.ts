@@ -1,7 +1,7 @@
 // What a take has to look at: what its dirty source names, if the source knows and an audit bears it out; else
 // everything. Which of the two, and why, is said aloud.
 
-import type { Changes, DirtySource, Epoch, Since } from '../dirty/index.js';
+import type { Changes, DirtySource, Epoch, Since, TrackedImage } from '../dirty/index.js';
 import {
   alignExtents,
   type Extent,
@@ -72,7 +72,7 @@ export const sinceOf = ({ entry, record }: OwnSnapshot): Since => ({
 /** Lets a source draw its line; what it throws that is no fault becomes one. */
 export const beginEpoch = async (
   source: DirtySource,
-  image: Image,
+  image: TrackedImage,
   parent: OwnSnapshot | undefined,
   store: string,
 ): Promise<Epoch> => {

@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { fault } from '../disk/index.js';
 import { type CheckReport, checkSteps, type Store } from '../qcow2/index.js';
-import { digestOptionsOf, isKeyed, type StageOptions, unlock } from './plugged.js';
+import { digestOptionsOf, isKeyed, type StageOptions, unlockDigests } from './plugged.js';
 import { withStore } from './store.js';
 
 export interface CheckOptions extends StageOptions {
@@ -34,7 +34,7 @@ const digestSeedOf = async (
 ): Promise<Uint8Array | undefined> => {
   const locked = store.facts !== undefined && isKeyed(store.facts);
   if (locked && (options.stages ?? []).length === 0) return undefined;
-  await unlock(store, options);
+  await unlockDigests(store, options);
   return store.facts && digestOptionsOf(store).seed;
 };
 

@@ -11,7 +11,7 @@ import {
   type Table,
 } from '../qcow2/index.js';
 import { LATEST, usableSnapshot } from './names.js';
-import { digesterOf, type StageOptions, unlock } from './plugged.js';
+import { digesterOf, type StageOptions, unlockDigests } from './plugged.js';
 import { type Range, Ranges } from './ranges.js';
 import { asOwn, imageSizeOf, withStore } from './store.js';
 
@@ -121,7 +121,7 @@ export const addChanges = (
 export const diff = (options: DiffOptions): Promise<DiffResult> => {
   const began = performance.now();
   return withStore(options.store, async (store) => {
-    await unlock(store, options);
+    await unlockDigests(store, options);
     const { geometry } = store;
     const from = usableSnapshot(store, options.from);
     const to = usableSnapshot(store, options.to ?? LATEST);

@@ -11,6 +11,7 @@ export type {
 } from '../dirty/index.js';
 export { type Extent, Fault, type FaultCode, type FaultData } from '../disk/index.js';
 export {
+  type BatchDone,
   createEmitter,
   Pools,
   type Progress,
@@ -51,7 +52,7 @@ export { type ImportOptions, type ImportResult, importSnapshot } from './import.
 export { info, list, type SnapshotInfo, type StoredStage, type StoreInfo } from './list.js';
 export { checkTag } from './names.js';
 export type { StageOptions } from './plugged.js';
-export { KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
+export { applyPolicy, KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';
 export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';

@@ -14,6 +14,8 @@ export interface SnapshotInfo {
   /** ISO 8601, UTC. */
   readonly date: string;
   readonly imageBytes: number;
+  /** The digest of its digests, in hexadecimal: in one store, it stands for the content. */
+  readonly root: string | null;
   readonly storedClusters: number | null;
   readonly storedBytes: number | null;
   readonly dirty: string | null;
@@ -65,6 +67,7 @@ const describe = (
     parent: record && !isNilUuid(record.parent) ? (tags.get(record.parent) ?? record.parent) : null,
     date: new Date(entry.seconds * 1000 + Math.floor(entry.nanoseconds / 1e6)).toISOString(),
     imageBytes: imageSizeOf(store, snapshot),
+    root: record ? Buffer.from(record.root).toString('hex') : null,
     storedClusters: record?.storedClusters ?? null,
     storedBytes: record?.storedBytes ?? null,
     dirty: record?.dirty ?? null,

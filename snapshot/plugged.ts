@@ -95,6 +95,12 @@ export const unlock = async (store: Store, options: StageOptions): Promise<void>
   await openStages(store, await loadReversible(options));
 };
 
+/** The same for a store of which only digests are wanted: that takes stages only where one of them has their key. */
+export const unlockDigests = async (store: Store, options: StageOptions): Promise<void> => {
+  const locked = store.facts !== undefined && isKeyed(store.facts);
+  if (locked || (options.stages ?? []).length > 0) await unlock(store, options);
+};
+
 /** The line of an open store; a Fault when it was written through stages that were not given. */
 const lineOf = (store: Store): LineUp | undefined => {
   const line = lines.get(store.file);

@@ -43,6 +43,11 @@ export interface TakeOptions extends RunOptions, AuditOptions, StageOptions {
   /** A file that records every write and sync of the store, for tests and audits. */
   readonly ioLog?: string | undefined;
   /**
+   * Called when all that can be looked at beforehand is found good; the line is drawn when it resolves, and if it
+   * rejects, so does the take. Left out: at once.
+   */
+  readonly ready?: (() => Promise<void>) | undefined;
+  /**
    * Does what reads the image and writes the store when it pleases, once the line is drawn: for many takes, of
    * which only some are to be at work. Left out: at once.
    */

@@ -148,7 +148,9 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   const tag = options.tag ?? tagFromTime(job.target.store, new Date());
   checkTag(job.target.store, tag);
   const { target, parent } = await withParent(job);
-  const epoch = await beginEpoch(source, image, parent, target.facts.uuid);
+  await options.ready?.();
+  const stilled = options.ready !== undefined;
+  const epoch = await beginEpoch(source, { ...image, stilled }, parent, target.facts.uuid);
   const drawn: DrawnJob = { ...job, target, tag, epoch };
   try {
     if (isFrozen(epoch)) options.released?.();

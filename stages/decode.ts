@@ -5,7 +5,8 @@ import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
-import { isBreach, Links, type LinksOptions } from './plug/links.js';
+import { isBreach } from './plug/link.js';
+import { Links, type LinksOptions } from './plug/links.js';
 
 /** Only a batch with a payload has anything to decode. */
 export const hasPayload = (batch: Batch): boolean => batch.has(Kind.packed);

@@ -15,7 +15,13 @@ import type { ScanOptions } from './scan.js';
 import type { VerifyOptions } from './verify.js';
 import { hasData } from './write.js';
 
-export { type CodecOptions, LEVELS, type PackedCodec } from './codec/index.js';
+export {
+  type Codec,
+  type CodecOptions,
+  LEVELS,
+  openCodec,
+  type PackedCodec,
+} from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
 export type { DigestOptions } from './fingerprint.js';
 export {

@@ -3,7 +3,7 @@
 import { fault, reasonOf } from '../../disk/index.js';
 import type { Gap, StageReport } from '../../pipeline/index.js';
 import { isGroupPart } from '../group.js';
-import type { LinkPart } from './links.js';
+import type { LinkPart } from './link.js';
 import type { LoadedStage } from './load.js';
 
 /** What a stage found out. */

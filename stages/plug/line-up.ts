@@ -13,7 +13,8 @@ import {
   misfit,
   takesOf,
 } from './fit.js';
-import { growthOf, type LinksOptions, type LinkUse } from './links.js';
+import type { LinkUse } from './link.js';
+import { growthOf, type LinksOptions } from './links.js';
 import type { LoadedStage } from './load.js';
 import { folderOf } from './request.js';
 import { type Crewing, type PlacedUse, patienceOf, type Ready, useOf } from './uses.js';
@@ -44,6 +45,12 @@ export interface LineUp {
   conclude(reports: readonly StageReport[]): StageSummary[];
 }
 
+/** Why a stage did not take its options; of a file that it could not read, which one. */
+const refusalOf = (error: unknown): string => {
+  const reason = reasonOf(error).replace(/\.$/, '');
+  return error instanceof Error && 'path' in error ? `${error.path}: ${reason}` : reason;
+};
+
 /** Asks a stage on the main thread; what it throws becomes a Fault. */
 const asking = async <T>({ request, name }: LoadedStage, ask: () => T | Promise<T>): Promise<T> => {
   try {
@@ -53,7 +60,7 @@ const asking = async <T>({ request, name }: LoadedStage, ask: () => T | Promise<
     throw fault(
       'usage',
       {
-        problem: `The stage ${name} cannot be used: ${reasonOf(error).replace(/\.$/, '')}.`,
+        problem: `The stage ${name} cannot be used: ${refusalOf(error)}.`,
         advice: `"nvsnap stages ${request.module}" tells its options.`,
       },
       error,

@@ -2,7 +2,14 @@
 // and a sink that notes what arrives.
 
 import fs from 'node:fs';
-import type { Batch, SlabLayout, StageReport, StageUse, Step } from '../../pipeline/index.js';
+import type {
+  Batch,
+  RunEmitter,
+  SlabLayout,
+  StageReport,
+  StageUse,
+  Step,
+} from '../../pipeline/index.js';
 import { Pools, run, SlabPool } from '../../pipeline/index.js';
 import { COUNTERS, type ProbeOptions } from './stages/probe.js';
 
@@ -50,6 +57,7 @@ export const runLine = async (line: {
   readonly signal?: AbortSignal;
   readonly sink?: (batch: Batch, index: number) => void;
   readonly onLease?: (index: number) => void;
+  readonly events?: RunEmitter;
   /** Threads that stay; left out: the run's own. */
   readonly pools?: Pools;
   /** Left out: the run's own. */
@@ -89,6 +97,7 @@ export const runLine = async (line: {
       },
       totalBytes,
       ...(line.signal ? { signal: line.signal } : {}),
+      events: line.events,
     });
   } catch (thrown) {
     error = thrown;

@@ -85,9 +85,24 @@ t.test('what only looks like an import is left alone', async (t) => {
   for (const look of looks) t.same(kindsFor(t, 'qcow2/reader.ts', look), [], look);
 });
 
+t.test('an example has the package by its name, as its users have', async (t) => {
+  t.same(kindsFor(t, 'examples/a.js', "import 'nvsnap/stage';\nimport './b.js';\n"), []);
+  t.same(kindsFor(t, 'examples/a.js', "import '../disk/index.js';"), ['by-path']);
+  t.same(kindsFor(t, 'cli/a.ts', "import '../examples/a.js';"), ['not-down']);
+  t.same(kindsFor(t, 'test/examples/a.test.ts', "import '../../examples/a.js';"), []);
+  t.same(kindsFor(t, 'disk/a.js', "import '../cli/index.js';"), []);
+  const [violation] = check(t, { 'examples/a.js': "import '../disk/index.js';" }).violations;
+  t.match(
+    violation && sentence(violation),
+    /by its path, which no user can: import 'nvsnap\/stage'/,
+  );
+});
+
 t.test('rooms on one floor do not see each other, and no room sees tests or scripts', async (t) => {
   t.same(kindsFor(t, 'dirty/a.ts', "import '../qcow2/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'cli/a.ts', "import '../qcow2/index.js';"), ['not-down']);
+  t.same(kindsFor(t, 'bench/a.ts', "import '../cli/index.js';"), ['not-down']);
+  t.same(kindsFor(t, 'snapshot/a.ts', "import '../bench/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'disk/a.ts', "import '../test/index.js';"), ['not-down']);
   t.same(kindsFor(t, 'snapshot/a.ts', "import '../scripts/rooms.js';"), ['not-down']);
 });

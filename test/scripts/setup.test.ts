@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 
@@ -21,8 +21,7 @@ const house = fileURLToPath(new URL('../../..', import.meta.url));
 /** The smallest command line: it says where it runs and what it was given. */
 const ECHO = 'console.log(JSON.stringify([process.cwd(), ...process.argv.slice(2)]));\n';
 
-/** What the bundle is made of, besides the command line. */
-const ROOMS = ['bulk', 'dirty', 'examine', 'snapshot', 'pipeline', 'stages/plug'];
+/** What the bundle is made of, besides the command line and the stages. */
 const DOORS = [
   'bulk/index.ts',
   'dirty/source.ts',
@@ -32,6 +31,14 @@ const DOORS = [
   'pipeline/index.ts',
   'pipeline/worker.ts',
   'stages/plug/resolve.ts',
+  'bench/pipeline/pass.ts',
+  'bench/pipeline/fused.ts',
+  'bench/commands/mapper.ts',
+  'bench/measure/limit-thread.ts',
+  'bench/scale/read-data.ts',
+  'bench/report/page.ts',
+  'vm/index.ts',
+  'vm/watchdog.ts',
 ];
 
 /**
@@ -41,7 +48,8 @@ const DOORS = [
 function makeClone(t: Test): string {
   const clone = realpathSync(mkdtempSync(join(tmpdir(), 'nvsnap-setup-')));
   t.teardown(() => rmSync(clone, { recursive: true }));
-  for (const folder of [...ROOMS, 'scripts', 'cli', 'node_modules/@types']) {
+  const rooms = DOORS.map((file) => dirname(file));
+  for (const folder of [...rooms, 'stages', 'scripts', 'cli', 'node_modules/@types']) {
     mkdirSync(join(clone, folder), { recursive: true });
   }
   for (const file of [

@@ -18,7 +18,7 @@ const KERNEL_PACKAGE = 'linux-image-cloud-amd64';
 /** Found by a native module at run time, and so by no list of dependencies. */
 const NATIVE_SCOPES = ['@koromix', '@antoniomuso', '@napi-rs'];
 
-/** Drivers that some tests want, each after those that it needs. */
+/** Drivers that most tests want, each after those that it needs. */
 const MODULES = ['zsmalloc', 'lzo-rle', 'zram'];
 
 const run = (program: string, args: readonly string[], cwd = ROOT): string => {
@@ -135,6 +135,7 @@ const pack = (
   path: string,
   { busybox, modules }: { busybox: string; modules: string },
   args: readonly string[],
+  { modules: wanted = MODULES, programs = [] }: GuestContent,
 ): void => {
   const archive = new Archive(path);
   archive.file('/bin/busybox', busybox);
@@ -155,9 +156,10 @@ const pack = (
   addTree(archive, join(ROOT, 'dist'), `${HOME}/dist`, (file) => /\.js$/.test(file));
   archive.file(`${HOME}/package.json`, join(ROOT, 'package.json'));
   const loadable = natives.filter((file) => /linux-x64(?!.*musl)|Release\/binding/.test(file));
-  const libraries = new Set([process.execPath, ...loadable].flatMap(librariesOf));
+  for (const program of programs) archive.file(program, fs.realpathSync(program));
+  const libraries = new Set([process.execPath, ...programs, ...loadable].flatMap(librariesOf));
   for (const library of libraries) archive.file(library, library);
-  for (const [i, name] of MODULES.entries()) {
+  for (const [i, name] of wanted.entries()) {
     const found = run('find', [modules, '-name', `${name}.ko*`])
       .trim()
       .split('\n')[0];
@@ -170,32 +172,51 @@ const pack = (
 /** Of what a guest said that did not end well, so many characters are shown. */
 const SHOWN = 8000;
 
-export interface GuestOptions {
+/** What a guest has beside node and busybox. */
+interface GuestContent {
+  /** Drivers, each after those that it needs. */
+  readonly modules?: readonly string[];
+  /** Programs of this machine, by their paths. */
+  readonly programs?: readonly string[];
+}
+
+export interface GuestParts extends GuestContent {
   /** An empty folder for all that is needed meanwhile. */
   readonly folder: string;
   /** The program: a compiled module in test/, by its path below dist, and its arguments. */
   readonly program: readonly string[];
+}
+
+/** Makes the kernel and the first file system of a guest; the words with which QEMU boots them. */
+export const makeGuest = ({ folder, program, ...content }: GuestParts): string[] => {
+  const { kernel, ...parts } = fetchParts(folder);
+  const initramfs = join(folder, 'initramfs');
+  const [module = '', ...args] = program;
+  pack(initramfs, parts, [`${HOME}/dist/${module}`, ...args], content);
+  return [
+    ...['-kernel', kernel, '-initrd', initramfs],
+    ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off'],
+  ];
+};
+
+export interface GuestOptions extends GuestParts {
   readonly memoryMiB: number;
   readonly timeoutMs: number;
 }
 
 /** Boots the machine, runs the program in it, and gives back all that it said; throws when it did not end by itself. */
 export const runGuest = async ({
-  folder,
-  program,
   memoryMiB,
   timeoutMs,
+  ...parts
 }: GuestOptions): Promise<string> => {
-  const { kernel, ...parts } = fetchParts(folder);
-  const initramfs = join(folder, 'initramfs');
-  const [module = '', ...args] = program;
-  pack(initramfs, parts, [`${HOME}/dist/${module}`, ...args]);
+  const words = makeGuest(parts);
+  const { folder } = parts;
   const console = join(folder, 'console');
   const { child, ended } = start('qemu-system-x86_64', [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', '2', '-m', `${memoryMiB}M`],
-    ...['-kernel', kernel, '-initrd', initramfs, '-serial', `file:${console}`],
-    ...['-append', 'console=ttyS0 quiet panic=-1 mitigations=off'],
+    ...['-serial', `file:${console}`, ...words],
   ]);
   const end = (): void => {
     child.kill('SIGKILL');

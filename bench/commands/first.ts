@@ -1,0 +1,184 @@
+// The first take, complete: compressed (first, zlib) or not (none), beside what else keeps or copies an image.
+
+import { type Job, notInstalled } from '../job.js';
+import { type Archiver, archivers } from '../measure/archivers.js';
+import { checkFile } from '../measure/check.js';
+import {
+  codecLimit,
+  copyLimit,
+  distinctClusters,
+  type Limit,
+  measureLimits,
+  readLimit,
+  writeLimit,
+} from '../measure/limits.js';
+import { cpSparse, ddCopy, qemuCompare, qemuToQcow2 } from '../measure/peers.js';
+import { execute } from '../measure/process.js';
+import { type Contender, race } from '../measure/race.js';
+import { type Goal, type Laps, type Result, resultOf } from '../result.js';
+import {
+  checkSnapshot,
+  FIRST_TAG,
+  listening,
+  RESTORED,
+  STORE,
+  settle,
+  takeFirst,
+} from './stores.js';
+
+const qemu = (job: Job, image: string, codec: 'zstd' | 'zlib' | 'none'): Contender => {
+  const { scratch } = job;
+  const out = scratch.path('peer.qcow2');
+  return {
+    name: 'qemu-img',
+    prepare: () => {
+      scratch.drop('peer.qcow2');
+      settle(job, image);
+    },
+    commands: () => [qemuToQcow2(image, out, codec)],
+    outputs: () => [out],
+    prove: async () => {
+      await execute(scratch, qemuCompare(image, out));
+      scratch.drop('peer.qcow2');
+    },
+  };
+};
+
+const archiving = (job: Job, image: string, archiver: Archiver): Contender => {
+  const { scratch } = job;
+  const { name, folder } = archiver;
+  return {
+    name,
+    prepare: async () => {
+      await archiver.begin();
+      settle(job, image);
+    },
+    commands: () => [archiver.put(image, FIRST_TAG)],
+    outputs: () => [folder],
+    prove: async () => {
+      const out = scratch.path(RESTORED);
+      await execute(scratch, archiver.get(image, FIRST_TAG, out));
+      await checkFile(name, image, out);
+      scratch.drop(RESTORED);
+      archiver.drop();
+    },
+  };
+};
+
+const copying = (job: Job, image: string, name: 'cp' | 'dd'): Contender => {
+  const { scratch } = job;
+  const out = scratch.path('peer.img');
+  const copy = name === 'cp' ? cpSparse : ddCopy;
+  return {
+    name,
+    prepare: () => {
+      scratch.drop('peer.img');
+      settle(job, image);
+    },
+    commands: () => [copy(image, out)],
+    outputs: () => [out],
+    prove: async () => {
+      await checkFile(name, image, out);
+      scratch.drop('peer.img');
+    },
+  };
+};
+
+interface Case {
+  readonly name: 'first' | 'zlib' | 'none';
+  readonly codec: 'zstd' | 'zlib' | 'none';
+  readonly bytes: number;
+  readonly title: string;
+  readonly peers: readonly string[];
+  readonly goals: readonly Goal[];
+}
+
+const peersFor = (job: Job, image: string, { codec, peers }: Case): Contender[] => {
+  const keepers = archivers(job, peers);
+  return peers.flatMap((name): Contender[] => {
+    if (!job.has(name)) return [];
+    if (name === 'qemu-img') return [qemu(job, image, codec)];
+    if (name === 'cp' || name === 'dd') return [copying(job, image, name)];
+    return keepers.filter((one) => one.name === name).map((one) => archiving(job, image, one));
+  });
+};
+
+const limitsFor = (job: Job, image: string, { codec }: Case, ours: Laps): Limit[] => {
+  const size = ours.work ?? 0;
+  return [
+    ...(codec === 'none' ? [] : [codecLimit('encode', codec, image, distinctClusters(image))]),
+    readLimit(image),
+    copyLimit(size),
+    writeLimit(job, ours.made ?? 0, size),
+  ];
+};
+
+const measure = async (job: Job, what: Case): Promise<Result> => {
+  const { scratch, options } = job;
+  const subject = await job.subject(what.bytes);
+  const image = subject.path;
+  const store = scratch.path(STORE);
+  let digest = '';
+  const own = listening({
+    name: 'nvsnap',
+    prepare: () => {
+      scratch.drop(STORE);
+      settle(job, image);
+    },
+    commands: () => [takeFirst(job, image, store, what.codec)],
+    outputs: () => [store],
+    prove: async () => {
+      digest = await checkSnapshot(job, image, store, FIRST_TAG);
+    },
+  });
+  const contenders = [own.contender, ...peersFor(job, image, what)];
+  const laps = await race(scratch, contenders, { rounds: options.rounds, work: subject.size });
+  const limits = await measureLimits(job, limitsFor(job, image, what, laps[0] as Laps));
+  scratch.drop(STORE);
+  return resultOf(
+    { level: 'commands', case: what.name },
+    {
+      title: what.title,
+      laps,
+      limits,
+      missing: what.peers.filter((name) => !job.has(name)).map(notInstalled),
+      verified: laps.map(({ name }) => name),
+      digest,
+      insight: own.insight(),
+    },
+    what.goals,
+  );
+};
+
+export const first = (job: Job): Promise<Result> =>
+  measure(job, {
+    name: 'first',
+    codec: 'zstd',
+    bytes: job.options.size,
+    title: 'first take, zstd',
+    peers: ['qemu-img', 'zstd', 'borg', 'restic', 'casync'],
+    goals: [
+      { beside: 'qemu-img', ratio: 2.5, bytes: 1.05 },
+      { beside: 'limit: zstd encode alone', ratio: 0.85 },
+    ],
+  });
+
+export const zlib = (job: Job): Promise<Result> =>
+  measure(job, {
+    name: 'zlib',
+    codec: 'zlib',
+    bytes: job.options.size,
+    title: 'first take, zlib',
+    peers: ['qemu-img'],
+    goals: [],
+  });
+
+export const none = (job: Job): Promise<Result> =>
+  measure(job, {
+    name: 'none',
+    codec: 'none',
+    bytes: job.options.big,
+    title: 'first take, no compression',
+    peers: ['qemu-img', 'cp', 'dd'],
+    goals: [{ beside: 'qemu-img', ratio: 1.2 }],
+  });

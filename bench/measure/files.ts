@@ -1,0 +1,61 @@
+// Files as they are measured: read into the page cache or dropped from it, brought to the disk, and counted.
+
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import { join } from 'node:path';
+import { BLOCK_BYTES, MiB } from '../../disk/index.js';
+
+const CHUNK_BYTES = 4 * MiB;
+
+/** A file, or all files in a folder. */
+const filesIn = (path: string): string[] =>
+  fs.statSync(path).isDirectory()
+    ? fs.readdirSync(path).flatMap((name) => filesIn(join(path, name)))
+    : [path];
+
+/** Reads a file, or all in a folder, once, so that the page cache has them. */
+export const warm = (path: string): void => {
+  for (const file of filesIn(path)) readThrough(file);
+};
+
+const readThrough = (path: string): void => {
+  const fd = fs.openSync(path, 'r');
+  const into = Buffer.allocUnsafe(CHUNK_BYTES);
+  try {
+    while (fs.readSync(fd, into) > 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
+
+/** Drops them from the page cache, when all of it is on the disk. A file in memory has no other place. */
+export const dropCache = (path: string): void => {
+  for (const file of filesIn(path)) {
+    syncPath(file);
+    // dd advises the kernel so (POSIX_FADV_DONTNEED) for all of a file of which it reads nothing.
+    const { status } = spawnSync('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
+    if (status !== 0) throw new Error(`dd could not drop ${file} from the page cache.`);
+  }
+};
+
+/** Returns when all data of a file, or of a folder's file system, is on the disk: at once if its maker saw to it. */
+export const syncPath = (path: string): void => {
+  if (fs.statSync(path).isDirectory()) {
+    const { status } = spawnSync('sync', ['--file-system', path]);
+    if (status !== 0) throw new Error(`sync failed for ${path}.`);
+    return;
+  }
+  const fd = fs.openSync(path, 'r');
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
+  }
+};
+
+/** Bytes of a file, or of all files in a folder. */
+export const bytesOf = (path: string): number =>
+  filesIn(path).reduce((sum, file) => sum + fs.statSync(file).size, 0);
+
+/** Bytes of a file that are no holes. */
+export const allocatedOf = (path: string): number => fs.statSync(path).blocks * BLOCK_BYTES;
