@@ -143,4 +143,3 @@ export const failed = ({ name }: LinkUse, offset: number, error: unknown): unkno
   isBreach(error)
     ? error
     : fault('stage-failed', { stage: name, offset, reason: reasonOf(error) }, error);
-
