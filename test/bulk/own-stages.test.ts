@@ -38,7 +38,7 @@ jobs:
       : job.error,
   );
   t.same(said, [
-    ['dirty-list', 'entropy before:dedup', 'aes-gcm before:write'],
+    ['dirty-list', 'aes-gcm before:write', 'entropy before:dedup'],
     ['scan'],
     ['scan', 'aes-gcm before:write'],
   ]);

@@ -118,35 +118,45 @@ t.test('a new stage is never written over a file', async (t) => {
   t.equal(fs.readFileSync(join(folder, 'mine.test.js'), 'utf8'), 'precious');
 });
 
-for (const kind of ['observer', 'filter', 'reversible']) {
-  t.test(`a new ${kind} works as it is, and so does its test`, async (t) => {
-    const folder = tempDir(t);
-    write(join(folder, 'package.json'), '{"type":"module"}');
-    fs.mkdirSync(join(folder, 'node_modules'));
-    fs.symlinkSync(house, join(folder, 'node_modules/nvsnap'));
-    const written = await run(t, folder, 'stages', '--new', 'mine', '--kind', kind, '--json');
-    t.same(JSON.parse(written), { files: ['mine.js', 'mine.test.js'] });
-    t.match(await run(t, folder, 'stages', './mine.js'), `mine, version 1: ${kind}`);
+t.test('the first stage of the guide does what the guide says', async (t) => {
+  const folder = tempDir(t);
+  const guide = fs.readFileSync(join(house, 'docs/stages.md'), 'utf8');
+  const [, text = ''] = /^```js\n(\/\/ words\.js\n[\s\S]*?)^```$/m.exec(guide) ?? [];
+  write(join(folder, 'words.js'), text);
+  const image = randomBytes(1_000_000, 1);
+  image.write('guest', 70_000);
+  image.write('guest', 999_995);
+  fs.writeFileSync(join(folder, 'image'), image);
+  const stage = ['--stage', './words.js,word=guest'];
+  t.match(await run(t, folder, 'take', 'image', 'store', ...stage), /^words: clusters 2\.$/m);
+  const untold = ['take', 'image', 'store', '--stage', './words.js'];
+  await refused(t, folder, untold, /stage words cannot be used: it needs word=WORD\./);
+  const said = await run(t, folder, 'stages', './words.js');
+  t.ok(guide.includes(said), 'and is described so');
+});
 
-    fs.writeFileSync(join(folder, 'image'), randomBytes(1_000_000, 1));
-    const words = ['--stage', './mine.js,example=x'];
-    const taken = await run(t, folder, 'take', 'image', 'store', '--strict-stages', ...words);
-    t.match(taken, /^mine: \w+/m, 'it has something to say');
-    const back = kind === 'reversible' ? words : [];
-    await run(t, folder, 'restore', 'store', 'latest', 'back', ...back);
-    t.ok(sameFile(join(folder, 'image'), join(folder, 'back')));
-    await refused(
-      t,
-      folder,
-      ['take', 'image', 'store', '--stage', './mine.js,what=1'],
-      /stage mine cannot be used: it has no option "what"/,
-    );
+t.test('new stages work as they are, and so do their tests', async (t) => {
+  const folder = tempDir(t);
+  write(join(folder, 'package.json'), '{"type":"module"}');
+  fs.mkdirSync(join(folder, 'node_modules'));
+  fs.symlinkSync(house, join(folder, 'node_modules/nvsnap'));
+  const kinds = ['observer', 'filter', 'reversible'];
+  for (const kind of kinds) {
+    const written = await run(t, folder, 'stages', '--new', `a-${kind}`, '--kind', kind, '--json');
+    t.same(JSON.parse(written), { files: [`a-${kind}.js`, `a-${kind}.test.js`] });
+  }
 
-    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const tested = await start(process.execPath, ['--test', 'mine.test.js'], { cwd: folder, env })
-      .ended;
-    t.match(tested.stdout, /^# fail 0$/m, 'its test passes');
-    t.notMatch(tested.stdout, /^# pass 0$/m);
-    t.equal(tested.status, 0);
-  });
-}
+  fs.writeFileSync(join(folder, 'image'), randomBytes(1_000_000, 1));
+  const stages = kinds.flatMap((kind) => ['--stage', `./a-${kind}.js,example=x`]);
+  const taken = await run(t, folder, 'take', 'image', 'store', '--strict-stages', ...stages);
+  for (const kind of kinds) t.match(taken, new RegExp(`^a-${kind}: \\w+`, 'm'), 'it has its say');
+  await run(t, folder, 'restore', 'store', 'latest', 'back', '--stage', './a-reversible.js');
+  t.ok(sameFile(join(folder, 'image'), join(folder, 'back')));
+
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const files = kinds.map((kind) => `a-${kind}.test.js`);
+  const tested = await start(process.execPath, ['--test', ...files], { cwd: folder, env }).ended;
+  t.match(tested.stdout, /^# fail 0$/m, 'their tests pass');
+  for (const kind of kinds) t.match(tested.stdout, `a-${kind} holds to the contract of stages`);
+  t.equal(tested.status, 0);
+});
