@@ -1,12 +1,12 @@
-// Masks a pattern of bytes wherever the image holds it: a password, a key, a name. What is stored is the masked image;
+// Masks patterns of bytes wherever the image holds them: a password, a key, a name. What is stored is the masked image;
 // the image itself stays as it is.
 //
-//     nvsnap take nvdimm.img vm.qcow2 --stage ./mask.js,file=password.txt,image=nvdimm.img
+//     nvsnap take nvdimm.img vm.qcow2 --stage ./mask.js,file=secrets.txt,image=nvdimm.img
 //     nvsnap take nvdimm.img vm.qcow2 --stage ./mask.js,hex=c0ffee00,by=58
 //
 // With image=, the file that is taken, the result is exact: what a stage is given ends somewhere in the image, mostly
 // after some MiB, and where a pattern may go on past that end the stage looks into the file. The image must rest during
-// the take. A source that freezes the image (reflink) freezes a copy: there, leave image= out.
+// the take, and of stages that change content this is to be the first. A source that freezes the image (reflink) freezes a copy: there, leave image= out.
 //
 // Without it (an image from a pipe, a frozen one) whatever may be the beginning or the end of a pattern is masked at
 // these ends: no pattern gets through, but a few bytes may be masked that are none, and other ones in the next take.
@@ -23,7 +23,7 @@ import { stage } from 'nvsnap/stage';
 const MOST_BYTES = 1024;
 const WORDS = ['text', 'hex', 'file', 'by', 'image'];
 
-/** @typedef {{ pattern: Uint8Array, by: number, image: string | undefined }} Options */
+/** @typedef {{ patterns: Uint8Array[], by: number, image: string | undefined }} Options */
 
 /**
  * Reads bytes in hexadecimal.
@@ -37,27 +37,27 @@ const fromHex = (digits) => {
 /**
  * @param {Readonly<Record<string, unknown>>} words
  * @param {string} folder
+ * @returns {Uint8Array[]}
  */
-const patternOf = ({ text, hex, file }, folder) => {
+const patternsOf = ({ text, hex, file }, folder) => {
   if ([text, hex, file].filter((word) => word !== undefined).length !== 1) {
     throw new Error('it needs one of text=, hex= and file=');
   }
-  if (hex !== undefined) return fromHex(String(hex));
-  if (text !== undefined) return Buffer.from(String(text));
-  const bytes = readFileSync(resolve(folder, String(file)));
-  // The line end that an editor has put there.
-  return bytes.at(-1) === 0x0a ? bytes.subarray(0, -1) : bytes;
+  if (hex !== undefined) return [fromHex(String(hex))];
+  if (text !== undefined) return [Buffer.from(String(text))];
+  const lines = readFileSync(resolve(folder, String(file)), 'latin1').split('\n');
+  return lines.filter((line) => line !== '').map((line) => Buffer.from(line, 'latin1'));
 };
 
 /**
- * Calls `found` with each occurrence, also those that overlap, by where it begins.
+ * Where the pattern begins in `bytes`, also where it overlaps itself.
  * @param {Buffer} bytes
  * @param {Buffer} pattern
- * @param {(at: number) => void} found
+ * @returns {Generator<number>}
  */
-const eachIn = (bytes, pattern, found) => {
-  for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) found(at);
-};
+function* placesIn(bytes, pattern) {
+  for (let at = bytes.indexOf(pattern); at >= 0; at = bytes.indexOf(pattern, at + 1)) yield at;
+}
 
 /**
  * How many of the first bytes are the end of a pattern that began before them.
@@ -85,11 +85,11 @@ const tornAtEnd = (bytes, pattern) => {
 
 export default stage({
   name: 'mask',
-  summary: 'masks a pattern of bytes',
+  summary: 'masks patterns of bytes',
   usage: {
     text: 'the pattern as text',
     hex: 'the pattern in hexadecimal',
-    file: 'a file that holds it; a line end behind it does not count',
+    file: 'a file that holds patterns, a line each',
     by: 'the byte to mask with, in hexadecimal (default 00)',
     image: 'the image, to be exact where a pattern goes on past the bytes at hand',
   },
@@ -100,93 +100,92 @@ export default stage({
   parse(words, { folder }) {
     const unknown = Object.keys(words).find((word) => !WORDS.includes(word));
     if (unknown) throw new Error(`it has no option "${unknown}"`);
-    const pattern = patternOf(words, folder);
+    const patterns = patternsOf(words, folder);
     const [by = 0, ...more] = fromHex(String(words.by ?? '00'));
     if (more.length > 0) throw new Error('by= is more than one byte');
-    if (pattern.length === 0 || pattern.length > MOST_BYTES) {
+    if (patterns.length === 0) throw new Error('its file holds no pattern');
+    if (patterns.some(({ length }) => length === 0 || length > MOST_BYTES)) {
       throw new Error(`its pattern is not of 1 to ${MOST_BYTES} bytes`);
     }
     // Else what is masked could be the pattern again, together with what is beside it.
-    if (pattern.includes(by)) {
+    if (patterns.some((pattern) => pattern.includes(by))) {
       throw new Error('its pattern holds the byte that it is masked with; give another with by=');
     }
-    if (words.image === undefined) return { pattern, by, image: undefined };
+    if (words.image === undefined) return { patterns, by, image: undefined };
     const image = resolve(folder, String(words.image));
     closeSync(openSync(image, 'r'));
-    return { pattern, by, image };
+    return { patterns, by, image };
   },
 
-  open({ pattern: given, by, image }) {
-    const pattern = Buffer.from(given);
-    const reach = pattern.length - 1;
+  open({ patterns: given, by, image }) {
+    const patterns = given.map((pattern) => Buffer.from(pattern));
     const fd = image === undefined ? undefined : openSync(image, 'r');
-    const around = Buffer.alloc(2 * reach);
+    const around = Buffer.alloc(2 * MOST_BYTES);
     const part = { found: 0, torn: 0 };
 
     /**
      * The patterns across one end of `bytes`, the image's from `offset` on: the parts of them that are in `bytes`.
+     * @param {Buffer} pattern
      * @param {number} file
      * @param {Buffer} bytes
      * @param {number} offset
-     * @param {number} edge where that end is, in the image
+     * @param {number} edge where that end is, from `offset` on
+     * @returns {Generator<[number, number]>}
      */
-    const across = (file, bytes, offset, edge) => {
-      const start = Math.max(0, edge - reach);
-      const window = around.subarray(0, readSync(file, around, 0, edge + reach - start, start));
-      const from = Math.max(start, offset);
-      const to = Math.min(edge + reach, offset + bytes.length);
-      const here = bytes.subarray(from - offset, to - offset);
-      if (!here.equals(window.subarray(from - start, to - start))) {
-        throw new Error(`${image} is not the image that is taken, or it is being written to`);
+    function* across(pattern, file, bytes, offset, edge) {
+      const reach = pattern.length - 1;
+      // All by places in `bytes`, also those outside.
+      const start = Math.max(-offset, edge - reach);
+      const length = readSync(file, around, 0, edge + reach - start, offset + start);
+      const window = around.subarray(0, length);
+      const here = bytes.subarray(Math.max(0, start), edge + reach);
+      const from = Math.max(0, start) - start;
+      if (!here.equals(window.subarray(from, from + here.length))) {
+        throw new Error(
+          `${image} is not the image that is taken, is being written to, or was changed by another stage before`,
+        );
       }
-      /** @type {[number, number][]} */
-      const runs = [];
-      eachIn(window, pattern, (at) => {
+      for (const at of placesIn(window, pattern)) {
         const begins = start + at;
         const ends = begins + pattern.length;
-        if (begins >= edge || ends <= edge) return;
-        runs.push([Math.max(begins, offset), Math.min(ends, offset + bytes.length)]);
+        if (begins >= edge || ends <= edge) continue;
         // One that goes on in the next batch is counted here, not there.
-        if (begins >= offset) part.found += 1;
-      });
-      return runs;
-    };
+        if (begins >= 0) part.found += 1;
+        yield [Math.max(0, begins), Math.min(bytes.length, ends)];
+      }
+    }
 
     /**
-     * What to mask at both ends, by places in the image.
+     * What to mask of one pattern.
+     * @param {Buffer} pattern
      * @param {Buffer} bytes
      * @param {number} offset
-     * @returns {[number, number][]}
+     * @returns {Generator<[number, number]>}
      */
-    const atEnds = (bytes, offset) => {
-      const end = offset + bytes.length;
+    function* runsOf(pattern, bytes, offset) {
+      for (const at of placesIn(bytes, pattern)) {
+        part.found += 1;
+        yield [at, at + pattern.length];
+      }
       if (fd !== undefined) {
-        return [...across(fd, bytes, offset, offset), ...across(fd, bytes, offset, end)];
+        yield* across(pattern, fd, bytes, offset, 0);
+        yield* across(pattern, fd, bytes, offset, bytes.length);
+        return;
       }
       const head = offset === 0 ? 0 : tornAtStart(bytes, pattern);
       const tail = tornAtEnd(bytes, pattern);
       part.torn += head + tail;
-      return [
-        [offset, offset + head],
-        [end - tail, end],
-      ];
-    };
+      yield [0, head];
+      yield [bytes.length - tail, bytes.length];
+    }
 
     return {
       batch(batch) {
         const { offset } = batch;
         const bytes = batch.data.subarray(0, batch.length);
-        // Looked for before anything is masked: patterns may overlap.
-        const ends = reach === 0 ? [] : atEnds(bytes, offset);
-        /** What was found and is not masked yet: the search goes on behind where that begins. */
-        let [from, to] = [0, 0];
-        eachIn(bytes, pattern, (at) => {
-          part.found += 1;
-          bytes.fill(by, from, Math.min(to, at));
-          [from, to] = [at, at + pattern.length];
-        });
-        bytes.fill(by, from, to);
-        for (const [start, end] of ends) bytes.fill(by, start - offset, end - offset);
+        // All are found before any is masked, since they may overlap.
+        const runs = patterns.flatMap((pattern) => [...runsOf(pattern, bytes, offset)]);
+        for (const [from, to] of runs) bytes.fill(by, from, to);
       },
       flush: () => part,
       close() {

@@ -150,6 +150,43 @@ t.test('without it nothing gets through, and only ends of batches are masked bey
   t.ok(Number(summary?.figures['bytes masked in doubt']) >= doubtful);
 });
 
+t.test('several patterns, also where they overlap across a border', async (t) => {
+  const { folder, image, store, asked } = openTrial(t);
+  const [one, two] = [Buffer.from('first secret'), Buffer.from('secret number two')];
+  const content = new Random(12).bytes(3 * BATCH_BYTES);
+  for (const at of [50, BATCH_BYTES - 7, 2 * BATCH_BYTES - 13]) {
+    one.copy(content, at);
+    two.copy(content, at + 6);
+  }
+  two.copy(content, 3 * BATCH_BYTES - two.length);
+  fs.writeFileSync(image, content);
+  const file = join(folder, 'patterns');
+  fs.writeFileSync(file, `${one}\n\n${two}\n`);
+  const done = await take({ ...asked, tag: 'one', stages: [example('mask', { file, image })] });
+  t.match(done.summaries, [{ figures: { patterns: 7 } }]);
+  const expected = Buffer.from(content);
+  for (const pattern of [one, two]) {
+    for (let at = 0; (at = content.indexOf(pattern, at)) >= 0; at += 1) {
+      expected.fill(0, at, at + pattern.length);
+    }
+  }
+  const output = join(folder, 'output');
+  await restore({ store, snapshot: 'one', output });
+  t.ok(fs.readFileSync(output).equals(expected));
+  // What another stage has changed is not what the file holds.
+  const ranges = join(folder, 'ranges');
+  fs.writeFileSync(ranges, `${BATCH_BYTES - 3} 5`);
+  const stages = [example('free-pages', { ranges }), example('mask', { file, image })];
+  await t.rejects(take({ ...asked, tag: 'two', stages }), {
+    code: 'stage-failed',
+    message: /was changed by another stage before/,
+  });
+  await take({ ...asked, tag: 'two', stages: stages.toReversed() });
+  await restore({ store, snapshot: 'two', output, force: true });
+  expected.fill(0, BATCH_BYTES - 3, BATCH_BYTES + 2);
+  t.ok(fs.readFileSync(output).equals(expected), 'so mask comes first');
+});
+
 t.test('a hole beside a pattern stays one', async (t) => {
   const { folder, image, store, asked } = openTrial(t);
   const pattern = Buffer.from('key\0\0');
@@ -189,6 +226,8 @@ t.test('it says what it cannot do', async (t) => {
   t.match(await failure({ hex: '6100' }), /holds the byte that it is masked with/);
   t.match(await failure({ text, by: '0102' }), /more than one byte/);
   t.match(await failure({ text: '' }), /not of 1 to 1024 bytes/);
+  fs.writeFileSync(join(folder, 'empty'), '\n\n');
+  t.match(await failure({ file: join(folder, 'empty') }), /holds no pattern/);
   t.match(await failure({ text: 'x'.repeat(1025) }), /not of 1 to 1024 bytes/);
   t.match(await failure({ text, pattern: 'x' }), /no option "pattern"/);
   t.match(await failure({ text }, 'before:compress'), /cannot stand before:compress/);

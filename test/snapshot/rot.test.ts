@@ -14,7 +14,7 @@ const THIN = { zstd: 1, zlib: 2, none: 2, lz4: 2 };
 for (const compression of ['zstd', 'zlib', 'none', 'lz4'] as const) {
   t.test(`a byte that turned over in a ${compression} store`, async (t) => {
     const rot = new Rot(t, await makeSample(tempDir(t), compression));
-      await rot.some(0, THIN[compression]);
-      assertRot(t, compression, rot, compression === 'none' ? ['payload'] : []);
+    await rot.some(0, THIN[compression]);
+    assertRot(t, compression, rot, compression === 'none' ? ['payload'] : []);
   });
 }
