@@ -27,6 +27,7 @@ export default stage({
 
   open({ at }) {
     let calls = 0;
+    /** @param {string} name */
     const call = (name) => {
       calls += 1;
       if (calls === at) throw new Error(`call ${at} was to fail: ${name}`);
@@ -47,6 +48,7 @@ export default stage({
     for (const { at, close } of parts) {
       if (at === close + 1) throw new Error(`call ${at} was to fail: conclude`);
     }
-    return { calls: parts.length === 0 ? 0 : parts[0].close + 1 };
+    const [first] = parts;
+    return { calls: first ? first.close + 1 : 0 };
   },
 });
