@@ -81,7 +81,7 @@ export class Link {
       return made as number;
     }
     const what = made instanceof Promise ? 'a promise' : String(made);
-    throw new Error(`its ${name} returned ${what}, not a number of at most ${into.length} bytes`);
+    throw new Error(`its ${name} returned ${what}, of at most ${into.length} bytes`);
   }
 
   /** The same with copies, for as long as the call takes. */

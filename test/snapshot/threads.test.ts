@@ -75,7 +75,7 @@ t.test('threads that the caller keeps serve one take after another', async (t) =
   const signal = AbortSignal.abort();
   await t.rejects(take({ ...full, tag: 'cancelled', signal }), { code: 'cancelled' });
   await take({ ...full, tag: 'three' });
-  t.equal(threadCount(), threads, 'and no more are started');
+  t.ok(threadCount() <= threads, 'and no more are started');
   for (const { image, store, output } of jobs) {
     if (store !== first.store) await take({ image, store, tag: 'three', pools });
     await restore({ store, snapshot: 'three', output, pools });
