@@ -2,6 +2,6 @@
 // run under any test runner whose contexts have a `test(name, body)`, as tap's and node:test's do.
 
 export { type StageRequest, use } from '../stages/index.js';
-export type { Examination, Examiner } from './runner.js';
+export type { Examination, Examiner, NestingExaminer } from './runner.js';
 export { examineSource, type SourceSubject, type SourceWorld } from './source.js';
 export { type ContractOptions, stageContract } from './stage.js';

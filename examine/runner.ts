@@ -9,3 +9,8 @@ export interface Examination {
 export interface Examiner {
   test(name: string, body: (t: Examination) => Promise<void>): unknown;
 }
+
+/** The same, whose tests may hold others. */
+export interface NestingExaminer {
+  test(name: string, body: (t: Examination & NestingExaminer) => Promise<void>): unknown;
+}

@@ -7,7 +7,7 @@ import { Pools } from '../pipeline/index.js';
 import * as stages from '../stages/index.js';
 import { CHECKS, type Check } from './checks.js';
 import { codingSteps, placeStep, stepsBefore } from './line.js';
-import type { Examiner } from './runner.js';
+import type { NestingExaminer } from './runner.js';
 import { StoreFile } from './store-file.js';
 import type { LineKind, LineSetting, StageLine, StageSubject } from './subject.js';
 import { Bench } from './trial.js';
@@ -28,10 +28,10 @@ const allChecks = ({ lines }: StageSubject): Readonly<Record<string, Check>> =>
     : CHECKS;
 
 /** Examines a stage in the lines of `subject`: one test for each thing that must hold. */
-export const examineStage = async (
-  t: Examiner,
+const examineLines = async (
+  t: NestingExaminer,
   subject: StageSubject,
-  { seed = Math.floor(Math.random() * 2 ** 31) }: ContractOptions = {},
+  seed: number,
 ): Promise<void> => {
   const pools = new Map<number, Pools>();
   const poolsFor = (threads: number): Pools => {
@@ -42,7 +42,7 @@ export const examineStage = async (
   const bench = new Bench(subject, seed, poolsFor);
   try {
     for (const [name, check] of Object.entries(allChecks(subject))) {
-      await t.test(`${subject.name}: ${name} (seed ${seed})`, async (examination) => {
+      await t.test(name, async (examination) => {
         await check(bench, subject);
         examination.pass?.('holds');
       });
@@ -208,30 +208,52 @@ const withoutOptions = async (definition: Stage, given: Omit<Setting, 'kept'>): 
   }
 };
 
+const newSeed = (): number => Math.floor(Math.random() * 2 ** 31);
+
+/** One test that holds all others: a runner that sees none under way thinks that it is at the end. */
+const together = async (
+  t: NestingExaminer,
+  name: string,
+  { seed = newSeed() }: ContractOptions,
+  body: (t: NestingExaminer, seed: number) => Promise<void>,
+): Promise<void> => {
+  await t.test(`the stage ${name} (seed ${seed})`, (inner) => body(inner, seed));
+};
+
+/** Examines a stage of the engine's, or any other, in the lines of `subject`. */
+export const examineStage = (
+  t: NestingExaminer,
+  subject: StageSubject,
+  options: ContractOptions = {},
+): Promise<void> =>
+  together(t, subject.name, options, (inner, seed) => examineLines(inner, subject, seed));
+
 /**
- * Examines a stage, as `use` asks for it: one test for each thing that must hold. A test that fails names what is not
- * held, the line and the image offset.
+ * Examines a stage, as `use` asks for it: one test, and in it one for each thing that must hold. A test that fails names
+ * what is not held, the line and the image offset. To be awaited.
  */
-export const stageContract = async (
-  t: Examiner,
+export const stageContract = (
+  t: NestingExaminer,
   request: string | stages.StageRequest,
   options: ContractOptions = {},
 ): Promise<void> => {
   const { folder } = options;
   const asked = { ...stages.requestOf(request), ...(folder === undefined ? {} : { folder }) };
-  let loaded: stages.LoadedStage | undefined;
-  await t.test(
-    `${asked.module}: its declaration and its options are sound`,
-    async (examination) => {
+  return together(t, asked.module, options, async (inner, seed) => {
+    let loaded: stages.LoadedStage | undefined;
+    await inner.test('its declaration and its options are sound', async (examination) => {
       [loaded] = await stages.loadStages([asked]);
       if (loaded) await declares(loaded);
       examination.pass?.('holds');
-    },
-  );
-  // The test above has failed.
-  if (!loaded) return;
+    });
+    // Otherwise the test above has failed.
+    if (loaded) await examineLines(inner, subjectOf(loaded), seed);
+  });
+};
+
+const subjectOf = (loaded: stages.LoadedStage): StageSubject => {
   const { definition, name } = loaded;
-  const subject: StageSubject = {
+  return {
     name,
     takes: definition.takes ?? ['plain'],
     makes: definition.makes ?? [],
@@ -240,5 +262,4 @@ export const stageContract = async (
     patience: definition.patience ?? DEFAULT_PATIENCE,
     lines: linesOf(loaded),
   };
-  await examineStage(t, subject, options);
 };

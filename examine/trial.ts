@@ -105,10 +105,11 @@ const enterDigests = (
 ): void => {
   const digester = openDigester(digests.algorithm, digests.seed);
   const first = batch.offset / batch.layout.clusterSize;
+  const zeros = Buffer.alloc(batch.layout.clusterSize);
   for (let i = 0; i < batch.count; i += 1) {
     const [at, end] = [i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES];
     const content = batch.content(i);
-    if (content.every((byte) => byte === 0)) {
+    if (content.equals(zeros.subarray(0, content.length))) {
       batch.digests.fill(0, at, end);
       if (finds) batch.kinds[i] = Kind.zero;
     } else digester.digest(content, batch.digests, at);
@@ -123,6 +124,7 @@ const enterDigests = (
 export class Bench {
   readonly #subject: StageSubject;
   readonly #poolsFor: (threads: number) => Pools;
+  readonly #images = new Map<string, Buffer>();
   readonly seed: number;
 
   constructor(subject: StageSubject, seed: number, poolsFor: (threads: number) => Pools) {
@@ -131,8 +133,12 @@ export class Bench {
     this.seed = seed;
   }
 
+  /** An image of so many bytes; nobody changes it. */
   image(bytes: number, clusterSize: number): Buffer {
-    return makeImage(bytes, clusterSize, this.seed);
+    const name = `${bytes} of ${clusterSize}`;
+    const image = this.#images.get(name) ?? makeImage(bytes, clusterSize, this.seed);
+    this.#images.set(name, image);
+    return image;
   }
 
   /** Runs one line to its end; rejects as a take would. */

@@ -1,8 +1,10 @@
-// The engine's own stages as the examiner sees them, each in a line that gives it what it gets in a take or a restore.
+// The engine's own stages under the examiner, each in a line that gives it what it gets in a take or a restore.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import type { NestingExaminer } from '../../examine/index.js';
 import { codingSteps, placeStep, stepsBefore, watched } from '../../examine/line.js';
+import { examineStage } from '../../examine/stage.js';
 import { StoreFile } from '../../examine/store-file.js';
 import type { LineKind, LineSetting, StageLine, StageSubject } from '../../examine/subject.js';
 import { type Batch, Kind, type MainStep, type StageUse, type Step } from '../../pipeline/index.js';
@@ -193,7 +195,7 @@ const deliverLine = (manner: stages.Manner): LineKind =>
   });
 
 /** Every built-in stage; compress and decode undo each other. */
-export const BUILT_IN: readonly StageSubject[] = [
+const SUBJECTS: readonly StageSubject[] = [
   subject('scan', [scanLine(false), scanLine(true)], { changes: true }),
   subject('dedup', [dedupLine(false), dedupLine(true)], { makes: ['zero', 'same'] }),
   subject('pad', [
@@ -218,3 +220,14 @@ export const BUILT_IN: readonly StageSubject[] = [
   }),
   subject('deliver to a stream', [deliverLine('stream')], { threads: 1 }),
 ];
+
+/** What a stage of the engine's is in stages/. */
+export const BUILT_IN = SUBJECTS.flatMap(({ name }) => name.split(' and ')).filter(
+  (name) => !name.includes(' '),
+);
+
+/** Examines all of them; `seed` chooses the content. */
+export const examineBuiltIn = async (t: NestingExaminer, seed?: number): Promise<void> => {
+  for (const subject of SUBJECTS)
+    await examineStage(t, subject, seed === undefined ? {} : { seed });
+};

@@ -1,24 +1,22 @@
-// The examples under the examiner, with what each needs.
+// The examples under the examiner, with what each needs; under Node's own test runner.
 
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import t from 'tap';
 import { type StageRequest, stageContract, use } from '../../examine/index.js';
-import { tempDir } from '../tools/files.js';
 
-t.setTimeout(180_000);
-
-const folder = fileURLToPath(new URL('../../../examples', import.meta.url));
-const scratch = tempDir(t);
+const examples = fileURLToPath(new URL('../../../examples', import.meta.url));
+const scratch = fs.mkdtempSync(join(tmpdir(), 'nvsnap-test-'));
+after(() => fs.rmSync(scratch, { recursive: true }));
 const key = join(scratch, 'key');
 fs.writeFileSync(key, randomBytes(32).toString('hex'));
 
 const example = (name: string, options?: StageRequest['options']): StageRequest =>
-  use(join(folder, name), options);
+  use(join(examples, name), options);
 
-/** Each in all its places. */
 const EXAMPLES: readonly StageRequest[] = [
   example('entropy.js'),
   example('aes-gcm.js', { key }),
@@ -26,4 +24,6 @@ const EXAMPLES: readonly StageRequest[] = [
   example('fault.js', { at: 1_000_000 }),
 ];
 
-for (const request of EXAMPLES) await stageContract(t, request);
+for (const request of EXAMPLES) {
+  test(request.module, { timeout: 180_000 }, (t) => stageContract(t, request));
+}

@@ -1,7 +1,12 @@
 // The examiner of stages finds out those that break the contract, each by the test that is there for it.
 
 import t from 'tap';
-import { type StageRequest, stageContract, use } from '../../examine/index.js';
+import {
+  type NestingExaminer,
+  type StageRequest,
+  stageContract,
+  use,
+} from '../../examine/index.js';
 import type { Way as CoderWay } from '../stages/bad/coder.js';
 import type { Way as MoodyWay } from '../stages/bad/moody.js';
 import type { Way } from '../stages/bad/observer.js';
@@ -61,13 +66,13 @@ const LIARS: ReadonlyArray<readonly [StageRequest, string, RegExp]> = [
 const failureOf = async (request: StageRequest, name: string): Promise<string | undefined> => {
   let failure: string | undefined;
   let found = false;
-  const runner = {
-    async test(title: string, body: (t: object) => Promise<void>): Promise<void> {
-      const isWanted = title.includes(name);
-      // The first one has to have been run for the others.
-      if (!isWanted && !title.includes(SOUND)) return;
+  const runner: NestingExaminer = {
+    async test(title, body) {
+      const isWanted = title === name;
+      // The one around all, and the first, which has to have been run for the others.
+      if (!isWanted && title !== SOUND && !title.startsWith('the stage')) return;
       found ||= isWanted;
-      await body({}).catch((error: Error) => {
+      await body(runner).catch((error: Error) => {
         failure = isWanted ? error.message : `too early: ${error.message}`;
       });
     },

@@ -45,6 +45,8 @@ export class Ground {
   readonly judge: Judge;
   /** The stages through which the store is written. */
   readonly #links: readonly StageRequest[];
+  /** Threads of all takes: what one leaves of them, the next one has to do with. */
+  readonly #pools = new Pools();
   #sound = Buffer.alloc(0);
   #digest = '';
   #takes = 0;
@@ -55,6 +57,7 @@ export class Ground {
     this.store = join(this.folder, 'store.qcow2');
     this.judge = new Judge(this.folder, this.store, links.length > 0 ? [] : undefined);
     this.#links = links;
+    t.teardown(() => within(this.#pools.close(), 'closing the pools'));
   }
 
   static async make(t: Test, links: readonly StageRequest[] = []): Promise<Ground> {
@@ -90,7 +93,8 @@ export class Ground {
     const { image, store } = this;
     this.#takes += 1;
     const tag = `take-${this.#takes}`;
-    return take({ image, store, tag, memory: MEMORY, threads: 1, stages, ...options });
+    const pools = this.#pools;
+    return take({ image, store, tag, memory: MEMORY, threads: 1, pools, stages, ...options });
   }
 
   /** The command line of the same. */
@@ -100,20 +104,17 @@ export class Ground {
     return ['--no-warnings', MAIN, 'take', image, store, '--memory', memory, '--stage', stage];
   }
 
-  /** Takes the image, and gives its threads back; resolves to its error, if there is one. */
+  /** Takes the image; resolves to its error, if there is one. */
   async tries(
     what: string,
     stages: readonly StageRequest[],
     options: Partial<TakeOptions> = {},
   ): Promise<unknown> {
-    const pools = new Pools();
     try {
-      await within(this.take(stages, { ...options, pools }), `a take that ${what}`);
+      await within(this.take(stages, options), `a take that ${what}`);
       return undefined;
     } catch (error) {
       return error;
-    } finally {
-      await within(pools.close(), `${what}: closing the pools`);
     }
   }
 

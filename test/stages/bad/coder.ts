@@ -118,6 +118,6 @@ export default stage<{ readonly way: Way }>({
     return { way: way as Way };
   },
   reversible: { growth: 0 },
-  patience: 2,
+  patience: 1,
   open: ({ way }) => open(way),
 });
