@@ -18,7 +18,7 @@ import { tables } from './kernels/tables.js';
 import { describeCommit, describeMachine, freeBytes, type Machine } from './measure/machine.js';
 import { findPeers, type Peer } from './measure/peers.js';
 import { Scratch } from './measure/scratch.js';
-import { type BenchOptions, CASE_NAMES, type CaseName } from './options.js';
+import { type BenchOptions, CASE_NAMES, CASES, type CaseName } from './options.js';
 import { hops } from './pipeline/hops.js';
 import { overhead } from './pipeline/overhead.js';
 import { timeline } from './pipeline/timeline.js';
@@ -121,7 +121,9 @@ export const runBench = async (
   checkSpace(options);
   const date = new Date().toISOString();
   const machine = describeMachine(options.dir);
-  const peers = findPeers();
+  // Only whole commands are measured beside others, or proven by them.
+  const commands: readonly CaseName[] = [...CASES.commands, ...CASES.scale];
+  const peers = commands.some((name) => options.cases.has(name)) ? findPeers() : [];
   const scratch = new Scratch(options.dir);
   const images = new Map<number, ImageFacts>();
   let subject: Subject | undefined;

@@ -1,7 +1,7 @@
 // What a hop costs: batches without work go through lines of stages that do nothing. A second figure shows what that
 // is per byte, for batches of several sizes.
 
-import { MiB } from '../../disk/index.js';
+import { formatSize, GiB, MiB, roundUp } from '../../disk/index.js';
 import { Pools, SlabPool, type Step } from '../../pipeline/index.js';
 import type { Job } from '../job.js';
 import { digestOf } from '../measure/check.js';
@@ -12,8 +12,8 @@ import { runLine } from '../stages/stage-line.js';
 
 const MODULE = new URL('./pass.js', import.meta.url).href;
 const MOST_STAGES = 5;
-/** Batches of a round: of 8 MiB they are 1 GiB. */
-const BATCHES = 128;
+/** As many batches as this has of 8 MiB, or as the image has, go through in a round. */
+const MOST_BYTES = GiB;
 const BATCH_SIZES = [MiB, 2 * MiB, 4 * MiB, 8 * MiB, 16 * MiB];
 const SLABS = 2 * MOST_STAGES + 2;
 
@@ -54,22 +54,23 @@ const slabsOf = (bytes: number): SlabPool =>
 export const hops = async (job: Job): Promise<readonly Result[]> => {
   const pools = new Pools();
   const small = slabsOf(MiB);
-  const bytes = BATCHES * 8 * MiB;
+  const bytes = roundUp(Math.min(MOST_BYTES, job.options.size), 16 * MiB);
+  const batches = bytes / (8 * MiB);
   try {
-    await pass(pools, small, MOST_STAGES, BATCHES, MiB);
+    await pass(pools, small, MOST_STAGES, batches, MiB);
     const byStages = Array.from(
       { length: MOST_STAGES },
       (_, i): Runner => ({
-        name: `${BATCHES} batches`,
+        name: `${batches} batches`,
         at: i + 1,
         work: undefined,
-        run: () => pass(pools, small, i + 1, BATCHES, MiB),
+        run: () => pass(pools, small, i + 1, batches, MiB),
       }),
     );
     const bySize = BATCH_SIZES.map((batchBytes): Runner => {
       const slabs = slabsOf(batchBytes);
       return {
-        name: '1 GiB through 5 stages',
+        name: `${formatSize(bytes)} through ${MOST_STAGES} stages`,
         at: batchBytes,
         work: bytes,
         run: () => pass(pools, slabs, MOST_STAGES, bytes / batchBytes, batchBytes),
@@ -88,13 +89,13 @@ export const hops = async (job: Job): Promise<readonly Result[]> => {
           axis: { label: 'stages', kind: 'count' },
           laps: stages,
           verified,
-          digest: digestOf(`${BATCHES * MOST_STAGES}`),
+          digest: digestOf(`${batches * MOST_STAGES}`),
         },
       ),
       resultOf(
         { level: 'pipeline', case: 'hops' },
         {
-          title: '1 GiB without work through five stages, by size of the batches',
+          title: 'bytes without work through five stages, by size of the batches',
           axis: { label: 'batch', kind: 'bytes' },
           laps: sizes,
           verified,

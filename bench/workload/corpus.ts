@@ -3,7 +3,6 @@
 
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { join } from 'node:path';
 import { MiB } from '../../disk/index.js';
 import type { Random } from './random.js';
 
@@ -36,7 +35,7 @@ function* walk(folder: string): Generator<string> {
   }
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of entries) {
-    const path = join(folder, entry.name);
+    const path = `${folder}/${entry.name}`;
     if (entry.isDirectory()) yield* walk(path);
     else if (entry.isFile()) yield path;
   }
@@ -55,17 +54,28 @@ const listFiles = (roots: readonly string[]): string[] => {
 
 /** Gives one file after another, in an order drawn by the seed; after the last it begins again. */
 export class Corpus {
-  readonly #files: string[];
+  readonly #random: Random;
+  readonly #roots: readonly string[];
+  /** Listed when the first is wanted: there may be very many. */
+  #listed: readonly string[] | undefined;
   readonly #seen = createHash('sha256');
   #next = 0;
 
-  /** Throws when `roots` hold no file at all. */
   constructor(random: Random, roots: readonly string[] = ROOTS) {
-    this.#files = listFiles(roots);
-    random.shuffle(this.#files);
+    this.#random = random;
+    this.#roots = roots;
   }
 
-  /** The first `most` bytes (or fewer) of the next file that has any. */
+  get #files(): readonly string[] {
+    if (!this.#listed) {
+      const files = listFiles(this.#roots);
+      this.#random.shuffle(files);
+      this.#listed = files;
+    }
+    return this.#listed;
+  }
+
+  /** The first `most` bytes (or fewer) of the next file that has any. Throws when the roots hold no file at all. */
   next(most: number): Buffer {
     for (let tries = 0; tries < 2 * this.#files.length; tries += 1) {
       const path = this.#files[this.#next % this.#files.length] as string;
