@@ -6,14 +6,15 @@
 //
 // With image=, the file that is taken, the result is exact: what a stage is given ends somewhere in the image, mostly
 // after some MiB, and where a pattern may go on past that end the stage looks into the file. The image must rest during
-// the take, and of stages that change content this is to be the first. A source that freezes the image (reflink) freezes a copy: there, leave image= out.
+// the take, and of stages that change content this is to be the first. A source that freezes the image (reflink) freezes
+// a copy: there, leave image= out.
 //
 // Without it (an image from a pipe, a frozen one) whatever may be the beginning or the end of a pattern is masked at
 // these ends: no pattern gets through, but a few bytes may be masked that are none, and other ones in the next take.
 //
-// Two things to know. With --dirty only clusters are read that may have changed: of a pattern of which one half is in an
-// older cluster, the other half is masked (an audit that comes by finds that, and has all of it read). And a hole in the image stays one: the zeros at an end of a pattern are not
-// overwritten there.
+// Two things to know. With --dirty only clusters are read that may have changed: of a pattern of which one half is in
+// an older cluster, the other half is masked (an audit that comes by finds that, and has all of it read). And a hole in
+// the image stays one: the zeros at an end of a pattern are not overwritten there.
 
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { resolve } from 'node:path';
