@@ -19,6 +19,8 @@ export interface ContractOptions {
   readonly seed?: number;
   /** The folder from which a relative path counts. Default: the working directory. */
   readonly folder?: string;
+  /** Called each time before the options are parsed: to take away what the stage wants to make anew. */
+  readonly prepare?: () => void | Promise<void>;
 }
 
 /** Every test of a stage. */
@@ -91,6 +93,17 @@ const watching = (loaded: stages.LoadedStage, watch: Watch): stages.LoadedStage 
         : {}),
     },
   };
+};
+
+/** The same stage, with what has to be done before each use. */
+const prepared = (loaded: stages.LoadedStage, { prepare }: ContractOptions): stages.LoadedStage => {
+  if (!prepare) return loaded;
+  const { definition } = loaded;
+  const parse = async (words: Readonly<Record<string, unknown>>, given: Setting) => {
+    await prepare();
+    return parsed(definition, words, given);
+  };
+  return { ...loaded, definition: { ...definition, parse } };
 };
 
 /** A stage without a `parse` has no options. */
@@ -242,8 +255,10 @@ export const stageContract = (
   return together(t, asked.module, options, async (inner, seed) => {
     let loaded: stages.LoadedStage | undefined;
     await inner.test('its declaration and its options are sound', async (examination) => {
-      [loaded] = await stages.loadStages([asked]);
-      if (loaded) await declares(loaded);
+      const [found] = await stages.loadStages([asked]);
+      if (!found) return;
+      loaded = prepared(found, options);
+      await declares(loaded);
       examination.pass?.('holds');
     });
     // Otherwise the test above has failed.
