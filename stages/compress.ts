@@ -51,6 +51,7 @@ const openLinked = (codec: Codec | undefined, links: Links, clusterSize: number)
         enter(batch, i, at, length);
         at += length;
       }
+      links.end(batch.offset);
       return codec?.settle?.();
     },
     flush: () => links.flush(),

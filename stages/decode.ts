@@ -80,6 +80,7 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
         if (fingerprint && !batch.unproven) digest(batch, i);
       }
       batch.digested = fingerprint !== undefined && !batch.unproven;
+      links?.end(batch.offset);
       return codec.settle?.();
     },
     ...(links ? { flush: () => links.flush(), close: () => links.close() } : {}),

@@ -14,6 +14,7 @@ import {
   stage,
 } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
+import { checkKeeping } from './plug/keeping.js';
 import { Loan } from './plug/lent.js';
 import { openModule } from './plug/open.js';
 
@@ -205,6 +206,7 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
       throw broke(name, before.offset, 'changed digests, lengths or places, which are not its own');
     }
     checkKinds(batch, before);
+    checkKeeping(name, before.offset);
     if (!changes) bytes();
     settle(batch, before);
   };

@@ -6,6 +6,7 @@
 
 import { Fault, fault, reasonOf } from '../../disk/index.js';
 import type { Desk } from '../../pipeline/index.js';
+import { checkKeeping } from './keeping.js';
 import { damaged, failed, isBreach, Link, type LinkPart, type LinkUse } from './link.js';
 import { closeAll, openAll, openModule } from './open.js';
 
@@ -69,6 +70,11 @@ export class Links {
   /** Begins a batch: one of its clusters at least is decoded again at once. */
   begin(): void {
     this.#proves = true;
+  }
+
+  /** Ends the batch at an image offset. */
+  end(offset: number): void {
+    checkKeeping(this.#links.map(({ use }) => use.name).join(', '), offset);
   }
 
   /**

@@ -1,4 +1,4 @@
-// The benchmark, small: a case of each level, and the command around it. All other cases are in the slow suite.
+// The command around the benchmark. Its cases are in the slow suite.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -6,32 +6,12 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { checkFile } from '../../bench/measure/check.js';
-import { bench, judgeBench, PROGRAM } from '../tools/bench.js';
+import { bench, PROGRAM } from '../tools/bench.js';
 import { tempDir } from '../tools/files.js';
 
 t.setTimeout(180_000);
 
 const MiB = 2 ** 20;
-
-t.test('a case of each level runs and is verified', async (t) => {
-  const saved = join(tempDir(t), 'run.json');
-  const cases = ['digests', 'stage-compress', 'overhead', 'timeline', 'verify', 'sparse'];
-  const report = await judgeBench(t, cases, '--save', saved);
-  t.same(JSON.parse(fs.readFileSync(saved, 'utf8')), report, 'what is saved is what is printed');
-  const timeline = report.results.find((result) => result.case === 'timeline');
-  t.ok(
-    timeline?.spans?.some(({ stage }) => stage === 'compress'),
-    'the take was watched',
-  );
-  t.ok(timeline?.spans?.every(({ from, to }) => from >= 0 && to >= from));
-  for (const { stage, busyShare, inputShare, outputShare } of timeline?.insight?.stages ?? []) {
-    t.ok(busyShare + inputShare + outputShare <= 1.1, `${stage}: no time is counted twice`);
-  }
-  const verify = report.results.find((result) => result.case === 'verify');
-  t.equal(verify?.digest, timeline?.digest, 'the same image');
-  t.ok((verify?.limits.length ?? 0) > 0, 'limits beside it');
-  t.type(verify?.insight?.words, 'string');
-});
 
 t.test('two saved runs are compared', async (t) => {
   const saved = join(tempDir(t), 'run.json');

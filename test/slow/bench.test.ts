@@ -11,6 +11,26 @@ import { tempDir } from '../tools/files.js';
 
 t.setTimeout(600_000);
 
+t.test('what a run says of itself is of one piece', async (t) => {
+  const saved = join(tempDir(t), 'run.json');
+  const cases = ['digests', 'stage-compress', 'overhead', 'timeline', 'verify', 'sparse'];
+  const report = await judgeBench(t, cases, '--save', saved);
+  t.same(JSON.parse(fs.readFileSync(saved, 'utf8')), report, 'what is saved is what is printed');
+  const timeline = report.results.find((result) => result.case === 'timeline');
+  t.ok(
+    timeline?.spans?.some(({ stage }) => stage === 'compress'),
+    'the take was watched',
+  );
+  t.ok(timeline?.spans?.every(({ from, to }) => from >= 0 && to >= from));
+  for (const { stage, busyShare, inputShare, outputShare } of timeline?.insight?.stages ?? []) {
+    t.ok(busyShare + inputShare + outputShare <= 1.1, `${stage}: no time is counted twice`);
+  }
+  const verify = report.results.find((result) => result.case === 'verify');
+  t.equal(verify?.digest, timeline?.digest, 'the same image');
+  t.ok((verify?.limits.length ?? 0) > 0, 'limits beside it');
+  t.type(verify?.insight?.words, 'string');
+});
+
 t.test('kernels, stages and the pipeline', async (t) => {
   const { results } = await judgeBench(t, [...CASES.kernels, ...CASES.stages, ...CASES.pipeline]);
   const digestOf = (name: string) => results.find((result) => result.case === name)?.digest;

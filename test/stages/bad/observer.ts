@@ -9,6 +9,9 @@ const later = (work: () => void): void => {
   setImmediate(work);
 };
 
+/** What a stage that leaks never gives back. */
+const kept: Buffer[] = [];
+
 /** What it does with the batch at the offset that it is told. */
 const IN_BATCH = {
   'throws in batch': broke,
@@ -52,6 +55,9 @@ const IN_BATCH = {
   },
   'changes payloads': (batch: Batch) => {
     batch.packed.fill(7);
+  },
+  'keeps all that it can get': () => {
+    kept.push(Buffer.alloc(600 * 2 ** 20));
   },
   'changes one byte': (batch: Batch) => {
     const cluster = batch.content(batch.kinds.indexOf(Kind.plain));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
 import { Fault, type StageRequest, use } from '../../snapshot/index.js';
-import { bad, Ground } from './store.js';
+import { bad, Ground } from '../stages/store.js';
 
 t.setTimeout(180_000);
 

@@ -7,11 +7,11 @@ import { text } from 'node:stream/consumers';
 import t, { type Test } from 'tap';
 import { Fault, Pools, type StageRequest, use } from '../../snapshot/index.js';
 import { settledThreads, threadCount } from '../pipeline/line.js';
+import type { Way as CoderWay } from '../stages/bad/coder.js';
+import type { Place } from '../stages/bad/hanging.js';
+import type { Way } from '../stages/bad/observer.js';
+import { BATCH_BYTES, bad, Ground, within } from '../stages/store.js';
 import { check } from '../tools/qemu.js';
-import type { Way as CoderWay } from './bad/coder.js';
-import type { Place } from './bad/hanging.js';
-import type { Way } from './bad/observer.js';
-import { BATCH_BYTES, bad, Ground, within } from './store.js';
 
 t.setTimeout(300_000);
 
@@ -97,6 +97,7 @@ const CASES: readonly Case[] = [
   ['changes length', broke(/which part of the image/)],
   ['changes length to rubbish', broke(/which part of the image/)],
   ['changes all bytes', broke(/changed bytes/)],
+  ['keeps all that it can get', broke(/holds 6\d\d\.\d MiB in one thread/)],
 ];
 
 t.test('a stage that breaks the contract fails the take, and leaves nothing', async (t) => {
