@@ -93,11 +93,11 @@ t.test('hostile files', async (t) => {
   const isOver = (): boolean =>
     FULL ? index >= CASES : performance.now() - began > SLICE_MS && index > WARM_UP;
   for (; !isOver() && failures < MAX_FAILURES; index += 1) {
-    if (index === WARM_UP) warm = bytesInUse();
+    if (index === WARM_UP) warm = await bytesInUse();
     await runCase(index);
   }
   const seconds = (performance.now() - began) / 1000;
-  const leaked = bytesInUse() - warm;
+  const leaked = (await bytesInUse()) - warm;
   t.comment(`seed ${SEED}: ${index} cases, ${Math.round(index / seconds)} a second`);
   for (const [trial, { done, refused }] of counts) {
     t.comment(`${trial}: ${done} answered, ${refused} refused`);
