@@ -22,7 +22,7 @@ const SLOWLY = ['--level', '13'];
 t.test('kill -9 at any moment of a first take leaves an empty store or none', async (t) => {
   const victim = new Victim(diskDir(t), IMAGE_BYTES, SEED);
   const { written, storeBytes } = await uninterrupted(victim);
-  const toll = await killTakes(victim, { kills: 4, written, seed: SEED, oldTags: [] });
+  const toll = await killTakes(victim, { kills: 6, written, seed: SEED, oldTags: [] });
   t.comment(`${JSON.stringify(toll)}, of ${written} bytes that a take writes`);
   t.equal(toll.landed, 6);
   t.same(toll.litter, []);
@@ -43,7 +43,7 @@ t.test('kill -9 at any moment of a later take leaves every snapshot as it was', 
   await victim.checkRestored('one');
   victim.change(0.6);
   const { written, storeBytes } = await uninterrupted(victim);
-  const options = { kills: 5, written, seed: SEED, oldTags: ['one'] };
+  const options = { kills: 8, written, seed: SEED, oldTags: ['one'] };
   const toll = await killTakes(victim, options);
   t.comment(`${JSON.stringify(toll)}, of ${written} bytes that a take writes`);
   t.equal(toll.landed, 8);
