@@ -2,10 +2,9 @@
 
 import fs from 'node:fs';
 import { fault } from '../disk/index.js';
+import { isPlugName } from '../snapshot/index.js';
 
 export type NewStageKind = 'observer' | 'filter' | 'reversible';
-
-const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 
 const USE: Readonly<Record<NewStageKind, (name: string) => string>> = {
   observer: (name) => `// ${name}: looks at what is stored, and counts it.
@@ -135,7 +134,7 @@ test('${name} holds to the contract of stages', (t) =>
 
 /** Writes NAME.js and NAME.test.js into the working directory, never over a file; returns their names. */
 export const writeNewStage = (name: string, kind: NewStageKind): readonly [string, string] => {
-  if (!NAME.test(name)) {
+  if (!isPlugName(name)) {
     throw fault('usage', {
       problem: `${JSON.stringify(name)} cannot be the name of a stage.`,
       advice: 'Choose 1 to 32 lower-case letters, digits and hyphens, a letter first.',

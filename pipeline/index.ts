@@ -8,6 +8,7 @@ export {
   type RunEmitter,
   type RunEvents,
 } from './events.js';
+export { USUAL_PATIENCE } from './patience.js';
 export { TASKS_PER_THREAD } from './pool.js';
 export { Pools } from './pools.js';
 export { abortFault, type Run, run } from './run.js';

@@ -29,6 +29,7 @@ export type {
 export {
   type BuiltInStage,
   findStage,
+  isPlugName,
   requestOf,
   type StageDescription,
   type StageRequest,

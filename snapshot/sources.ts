@@ -10,9 +10,11 @@ import {
 } from '../dirty/index.js';
 import { Fault, fault, reasonOf } from '../disk/index.js';
 import {
+  BAD_NAME,
   findModule,
   importDefault,
   isPath,
+  isPlugName,
   optionsIn,
   refuseModule,
   SOURCE_PREFIX,
@@ -68,12 +70,9 @@ export const findSource = ({ spec, folder }: SourceRequest): string | undefined 
     : refuse(spec, 'is not known');
 };
 
-const NAME = /^[a-z][a-z0-9-]{0,31}$/;
-
 /** What is wrong with a declaration, as the end of a sentence; undefined when nothing is. */
 export const problemOfSource = ({ name, open }: Partial<Source>): string | undefined => {
-  if (typeof name !== 'string' || !NAME.test(name))
-    return 'its name is not of 1 to 32 lower-case letters, digits and hyphens';
+  if (!isPlugName(name)) return BAD_NAME;
   return typeof open === 'function' ? undefined : 'it has no open';
 };
 

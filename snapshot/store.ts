@@ -22,7 +22,6 @@ import {
   type StoreFacts,
 } from '../qcow2/index.js';
 import type { LineUp } from '../stages/index.js';
-
 import {
   type AskedStages,
   digesterOf,

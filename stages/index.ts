@@ -40,7 +40,7 @@ export {
   STAGE_PREFIX,
 } from './plug/find.js';
 export type { ChainLink, LineSetting } from './plug/fit.js';
-export { importDefault, refuseModule } from './plug/import.js';
+export { BAD_NAME, importDefault, isPlugName, refuseModule } from './plug/import.js';
 export { type LineUp, lineUp } from './plug/line-up.js';
 export { findStage, type LoadedStage, loadStages } from './plug/load.js';
 export { optionsIn, requestOf, type StageRequest, use } from './plug/request.js';

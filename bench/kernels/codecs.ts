@@ -6,7 +6,7 @@ import { digestOf } from '../measure/check.js';
 import type { Laps, Result } from '../result.js';
 import { CLUSTER_SIZES, type Kernel, kernelCase, SIZE_AXIS, sample } from './kernels.js';
 
-const CODECS: readonly (readonly [codec: PackedCodec, level?: number])[] = [
+export const CODECS: readonly (readonly [codec: PackedCodec, level?: number])[] = [
   ['lz4'],
   ['zstd', -20],
   ['zstd', -5],

@@ -13,6 +13,7 @@ import {
   takeFirst,
 } from '../commands/stores.js';
 import type { Job } from '../job.js';
+import { CODECS } from '../kernels/codecs.js';
 import { digestOf } from '../measure/check.js';
 import { type Contender, race } from '../measure/race.js';
 import type { CaseName } from '../options.js';
@@ -184,22 +185,11 @@ export const byCluster = async (job: Job): Promise<Result> => {
 };
 
 /** Codecs and their levels. */
-const CODECS: readonly (readonly [codec: string, level?: number])[] = [
-  ['none'],
-  ['lz4'],
-  ['zstd', -20],
-  ['zstd', -5],
-  ['zstd', -1],
-  ['zstd', 1],
-  ['zstd', 3],
-  ['zstd', 9],
-  ['zlib', 1],
-  ['zlib', 6],
-];
+const WITH_NONE: readonly (readonly [codec: string, level?: number])[] = [['none'], ...CODECS];
 
 export const byCodec = async (job: Job): Promise<Result> => {
   const subject = await subjectOf(job);
-  const points = CODECS.map(([codec, level]) =>
+  const points = WITH_NONE.map(([codec, level]) =>
     level === undefined
       ? firstPoint(job, subject.path, codec, codec)
       : firstPoint(job, subject.path, `${codec} ${level}`, codec, `--level=${level}`),

@@ -1,8 +1,8 @@
 // What stages say of themselves, for people who look for one.
 
-import type { Gap, KindName, Stage } from '../../pipeline/index.js';
+import { type Gap, type KindName, type Stage, USUAL_PATIENCE } from '../../pipeline/index.js';
 import { moduleOf } from '../module.js';
-import { DEFAULT_PATIENCE, findStage, importStage, kindsTaken, placesOf } from './load.js';
+import { findStage, importStage, kindsTaken, placesOf } from './load.js';
 import type { StageRequest } from './request.js';
 
 /** One of ours, in a line of ours. */
@@ -55,7 +55,7 @@ const describe = (stage: Stage): StageDescription => ({
   options: stage.usage ?? {},
   threads: stage.threads ?? null,
   light: stage.light ?? false,
-  patience: stage.patience ?? DEFAULT_PATIENCE,
+  patience: stage.patience ?? USUAL_PATIENCE,
 });
 
 /** Describes the stage in the module at `url`; `module` names it in a Fault. */

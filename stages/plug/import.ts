@@ -53,6 +53,16 @@ export const importModule = async (url: string): Promise<{ readonly default?: un
 /** What is plugged in by its module. */
 export type Plug = 'stage' | 'dirty source';
 
+/** More of a name than a screen or a store has room for. */
+const NAME = /^[a-z][a-z0-9-]{0,31}$/;
+
+/** True for what a stage or a dirty source may be named. */
+export const isPlugName = (name: unknown): name is string =>
+  typeof name === 'string' && NAME.test(name);
+
+/** What is wrong with any other name, as the end of a sentence. */
+export const BAD_NAME = 'its name is not of 1 to 32 lower-case letters, digits and hyphens';
+
 /** Refuses a module; `problem` is the end of a sentence. */
 export const refuseModule = (
   plug: Plug,

@@ -157,15 +157,15 @@ export class Links {
     let at = frame.subarray(FRAME_BYTES, FRAME_BYTES + length);
     for (let k = this.#links.length - 1; k >= 0; k -= 1) {
       if ((done & (2 << k)) === 0) continue;
-      const { use } = this.#links[k] as Link;
+      const link = this.#links[k] as Link;
       // What the first one had was a cluster, or the codec's.
       const ends = !packed && (done & ((2 << k) - 1)) === 0;
       const place = ends ? into : liesIn(at, first) ? second : first;
       try {
-        at = place.subarray(0, (this.#links[k] as Link).call('decode', at, place, offset));
+        at = place.subarray(0, link.call('decode', at, place, offset));
       } catch (error) {
         if (isBreach(error)) throw error;
-        throw damaged(use.name, offset, reasonOf(error));
+        throw damaged(link.use.name, offset, reasonOf(error));
       }
     }
     return { bytes: at, packed };

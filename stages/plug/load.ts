@@ -3,7 +3,7 @@
 import { basename } from 'node:path';
 import type { Gap, KindName, Stage } from '../../pipeline/index.js';
 import { findModule, isPath, STAGE_PREFIX } from './find.js';
-import { importDefault, refuseModule } from './import.js';
+import { BAD_NAME, importDefault, isPlugName, refuseModule } from './import.js';
 import { folderOf, GAP_NAMES, gapOf, type StageRequest } from './request.js';
 
 /** A stage that was asked for and found. */
@@ -20,13 +20,8 @@ export interface LoadedStage {
 }
 
 const KINDS: readonly KindName[] = ['plain', 'packed', 'zero', 'same', 'twin'];
-/** More of a name than a screen or a store has room for. */
-const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 /** So many more bytes of a cluster nobody needs. */
 const MOST_GROWTH = 1024;
-
-/** Seconds that a stage may be at a batch. */
-export const DEFAULT_PATIENCE = 60;
 
 /** The kinds of cluster that a stage deals with. */
 export const kindsTaken = ({ takes, reversible }: Stage): readonly KindName[] =>
@@ -45,8 +40,7 @@ const problemOf = (definition: Stage): string | undefined => {
   const isCount = (n: number | undefined): boolean =>
     n === undefined || (Number.isInteger(n) && n > 0);
   const isWhole = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= MOST_GROWTH;
-  if (typeof name !== 'string' || !NAME.test(name))
-    return 'its name is not of 1 to 32 lower-case letters, digits and hyphens';
+  if (!isPlugName(name)) return BAD_NAME;
   if (typeof open !== 'function') return 'it has no open';
   if (!isText(version) || (version !== undefined && !/^[\w.+-]{1,16}$/.test(version)))
     return 'its version is not a text of 1 to 16 letters, digits, dots and hyphens';

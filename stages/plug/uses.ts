@@ -2,13 +2,19 @@
 // stage before them.
 
 import { availableParallelism } from 'node:os';
-import { type Batch, Kind, type KindName, type StageUse } from '../../pipeline/index.js';
+import {
+  type Batch,
+  Kind,
+  type KindName,
+  type StageUse,
+  USUAL_PATIENCE,
+} from '../../pipeline/index.js';
 import type { DigestOptions } from '../fingerprint.js';
 import type { GroupOptions } from '../group.js';
 import type { HostOptions } from '../host.js';
 import { moduleOf } from '../module.js';
 import { takesOf } from './fit.js';
-import { DEFAULT_PATIENCE, type LoadedStage } from './load.js';
+import type { LoadedStage } from './load.js';
 
 /** A user's stage in its place. */
 export interface PlacedUse extends StageUse {
@@ -22,7 +28,7 @@ const wantsOf = (takes: readonly KindName[]) => {
   return (batch: Batch): boolean => kinds.some((kind) => batch.has(kind));
 };
 
-export const patienceOf = ({ definition: { patience = DEFAULT_PATIENCE } }: LoadedStage): number =>
+export const patienceOf = ({ definition: { patience = USUAL_PATIENCE } }: LoadedStage): number =>
   patience;
 
 /** How digests are made, and how many threads a stage gets that can use so many. */
