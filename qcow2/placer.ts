@@ -24,7 +24,7 @@ export class Placer {
   }
 
   /**
-   * Host byte offset for a payload of `length` bytes, less than a cluster. `rest` is what it and the payloads
+   * Host byte offset for a payload of `length` bytes, less than two clusters. `rest` is what it and the payloads
    * after it need: where a new run is asked for, it is for as many clusters.
    */
   packed(length: number, rest: number): HostOffset {

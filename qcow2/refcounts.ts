@@ -35,8 +35,8 @@ const ROOTS_OF_A_TAKE = 2;
 
 /**
  * True when no refcount can overflow in a take of `clusters` guest clusters, where `max` is the largest so far: at
- * worst every one of them refers to the host cluster that has it, once per root. A payload is shorter than a cluster, so
- * it touches no host cluster twice.
+ * worst every one of them refers to the host cluster that has it, once per root. A payload touches no host
+ * cluster twice.
  */
 export const hasHeadroom = (max: number, clusters: number): boolean =>
   max + ROOTS_OF_A_TAKE * clusters <= MAX_REFCOUNT;
