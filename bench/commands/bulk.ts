@@ -135,10 +135,11 @@ const mixed = async (job: Job): Promise<Result> => {
     commands: () => [fleet.take(0)],
     outputs: () => [fleet.store(0)],
   };
-  const [both, alone] = await race(job.scratch, [together(job, fleet), single], {
+  const { laps } = await race(job.scratch, [together(job, fleet), single], {
     rounds: job.options.rounds,
     work: fleet.bytes,
   });
+  const [both, alone] = laps;
   if (!both || !alone) throw new Error('both were in the race');
   const digest = await fleet.check();
   fleet.remove();
@@ -164,7 +165,7 @@ const small = async (job: Job): Promise<Result> => {
     commands: () => [inTurn(fleet.sizes.map((_, i) => fleet.take(i)))],
     outputs: () => fleet.stores,
   };
-  const laps = await race(job.scratch, [together(job, fleet), processes], {
+  const { laps } = await race(job.scratch, [together(job, fleet), processes], {
     rounds: job.options.rounds,
     work: fleet.bytes,
   });

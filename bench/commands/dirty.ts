@@ -4,7 +4,8 @@
 import fs from 'node:fs';
 import { reasonOf } from '../../disk/index.js';
 import { type Job, notInstalled } from '../job.js';
-import { measureLimits, startLimit, writeLimit } from '../measure/limits.js';
+import { settle } from '../measure/files.js';
+import { startLimit, writeLimit } from '../measure/limits.js';
 import { qemuCompare, qemuToQcow2 } from '../measure/peers.js';
 import { execute, hear } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -13,7 +14,7 @@ import { insightOf } from '../report/words.js';
 import { type Insight, type Result, resultOf } from '../result.js';
 import type { Subject } from '../subject.js';
 import { changeImage } from '../workload/change.js';
-import { checkSnapshot, copyStore, makeStore, ours, STORE, settle, tagOf } from './stores.js';
+import { checkSnapshot, copyStore, makeStore, ours, STORE, tagOf } from './stores.js';
 import { Mapper, Trackers } from './tracked.js';
 
 /** The second take of each store is the first that can follow its source. */
@@ -152,10 +153,11 @@ export const dirty = async (job: Job): Promise<Result> => {
       commands: () => [qemuToQcow2(image, out, 'zstd')],
       outputs: () => [out],
     };
-    const laps = await race(scratch, job.has('qemu-img') ? [...own, qemu] : own, {
+    const { laps, limits } = await race(scratch, job.has('qemu-img') ? [...own, qemu] : own, {
       rounds: options.rounds,
       // A rate of the image's bytes would mean nothing: they are not read.
       work: undefined,
+      limits: [startLimit(job), writeLimit(job, () => stored)],
       beforeRound: advance,
     });
     let digest = '';
@@ -163,7 +165,6 @@ export const dirty = async (job: Job): Promise<Result> => {
       digest = await checkSnapshot(job, image, store, tagOf(options.rounds));
     }
     if (job.has('qemu-img')) await execute(scratch, qemuCompare(image, out));
-    const limits = await measureLimits(job, [startLimit, writeLimit(job, stored)]);
     for (const { store } of working) fs.rmSync(store);
     scratch.drop(PEER_FILE);
     return resultOf(

@@ -3,28 +3,19 @@
 import { type Job, notInstalled } from '../job.js';
 import { type Archiver, archivers } from '../measure/archivers.js';
 import { checkFile } from '../measure/check.js';
+import { bytesOf, settle } from '../measure/files.js';
 import {
   codecLimit,
   copyLimit,
   distinctClusters,
-  type Limit,
-  measureLimits,
   readLimit,
   writeLimit,
 } from '../measure/limits.js';
 import { cpSparse, ddCopy, qemuCompare, qemuToQcow2 } from '../measure/peers.js';
 import { execute } from '../measure/process.js';
-import { type Contender, race } from '../measure/race.js';
-import { type Goal, type Laps, type Result, resultOf } from '../result.js';
-import {
-  checkSnapshot,
-  FIRST_TAG,
-  listening,
-  RESTORED,
-  STORE,
-  settle,
-  takeFirst,
-} from './stores.js';
+import { type Contender, type Runner, race } from '../measure/race.js';
+import { type Goal, type Result, resultOf } from '../result.js';
+import { checkSnapshot, FIRST_TAG, listening, RESTORED, STORE, takeFirst } from './stores.js';
 
 const qemu = (job: Job, image: string, codec: 'zstd' | 'zlib' | 'none'): Contender => {
   const { scratch } = job;
@@ -103,15 +94,19 @@ const peersFor = (job: Job, image: string, { codec, peers }: Case): Contender[] 
   });
 };
 
-const limitsFor = (job: Job, image: string, { codec }: Case, ours: Laps): Limit[] => {
-  const size = ours.work ?? 0;
-  return [
-    ...(codec === 'none' ? [] : [codecLimit('encode', codec, image, distinctClusters(image))]),
-    readLimit(image),
-    copyLimit(size),
-    writeLimit(job, ours.made ?? 0, size),
-  ];
-};
+/** `size`: of the image, in bytes. */
+const limitsFor = (
+  job: Job,
+  image: string,
+  size: number,
+  store: string,
+  codec: Case['codec'],
+): Runner[] => [
+  ...(codec === 'none' ? [] : [codecLimit('encode', codec, image, distinctClusters(image))]),
+  readLimit(job, () => image),
+  copyLimit(size),
+  writeLimit(job, () => bytesOf(store), size),
+];
 
 const measure = async (job: Job, what: Case): Promise<Result> => {
   const { scratch, options } = job;
@@ -132,8 +127,11 @@ const measure = async (job: Job, what: Case): Promise<Result> => {
     },
   });
   const contenders = [own.contender, ...peersFor(job, image, what)];
-  const laps = await race(scratch, contenders, { rounds: options.rounds, work: subject.size });
-  const limits = await measureLimits(job, limitsFor(job, image, what, laps[0] as Laps));
+  const { laps, limits } = await race(scratch, contenders, {
+    rounds: options.rounds,
+    work: subject.size,
+    limits: limitsFor(job, image, subject.size, store, what.codec),
+  });
   scratch.drop(STORE);
   return resultOf(
     { level: 'commands', case: what.name },

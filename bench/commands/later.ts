@@ -2,12 +2,13 @@
 
 import { type Job, notInstalled } from '../job.js';
 import { digestOf } from '../measure/check.js';
-import { measureLimits, startLimit } from '../measure/limits.js';
+import { settle } from '../measure/files.js';
+import { startLimit } from '../measure/limits.js';
 import { cmpAll, emptyNode } from '../measure/peers.js';
 import { execute, hear } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
 import { type Laps, type Result, resultOf } from '../result.js';
-import { checkSnapshot, copyStore, FIRST_TAG, makeStore, ours, STORE, settle } from './stores.js';
+import { checkSnapshot, copyStore, FIRST_TAG, makeStore, ours, STORE } from './stores.js';
 
 const COPY = 'copy.img';
 const SECOND_TAG = 'second';
@@ -34,15 +35,15 @@ export const diff = async (job: Job): Promise<Result> => {
     },
     commands: () => [cmpAll(subject.path, copy)],
   };
-  const laps = await race(scratch, job.has('cmp') ? [own, cmp] : [own], {
+  const { laps, limits } = await race(scratch, job.has('cmp') ? [own, cmp] : [own], {
     rounds: options.rounds,
     work: undefined,
+    limits: [startLimit(job)],
   });
   // The snapshots are the two images, and what is said to differ is all that does.
   await execute(scratch, ours(job, 'compare', store, SECOND_TAG, subject.path));
   await execute(scratch, ours(job, 'compare', store, FIRST_TAG, copy));
   const told = JSON.parse(await hear(scratch, compare)) as { ranges: unknown };
-  const limits = await measureLimits(job, [startLimit]);
   for (const name of [COPY, STORE]) scratch.drop(name);
   return resultOf(
     { level: 'commands', case: 'diff' },
@@ -70,7 +71,7 @@ export const start = async (job: Job): Promise<Result> => {
   const list = ours(job, 'list', store);
   const own: Contender = { name: 'nvsnap', commands: () => [list] };
   const node: Contender = { name: 'node', commands: () => [emptyNode] };
-  const laps = await race(scratch, [own, node], { rounds: options.rounds, work: undefined });
+  const { laps } = await race(scratch, [own, node], { rounds: options.rounds, work: undefined });
   const times = laps[1]?.milliseconds ?? [];
   const allowed: Laps = {
     name: `${ALLOWED_FACTOR} × node + ${ALLOWED_MS} ms`,

@@ -3,7 +3,8 @@
 import { type Job, notInstalled } from '../job.js';
 import { archivers } from '../measure/archivers.js';
 import { checkFile } from '../measure/check.js';
-import { copyLimit, measureLimits, readLimit } from '../measure/limits.js';
+import { settle } from '../measure/files.js';
+import { copyLimit, readLimit } from '../measure/limits.js';
 import { ddHalves } from '../measure/peers.js';
 import { execute } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -17,7 +18,6 @@ import {
   ours,
   RESTORED,
   STORE,
-  settle,
   tagOf,
 } from './stores.js';
 
@@ -69,14 +69,14 @@ export const next = async (job: Job): Promise<Result> => {
     commands: () => ddHalves(subject.path, subject.size),
   };
   const contenders = [own.contender, ...(job.has('dd') ? [dd] : []), ...followers];
-  const laps = await race(scratch, contenders, {
+  const { laps, limits } = await race(scratch, contenders, {
     rounds: options.rounds,
     work: subject.size,
+    limits: [readLimit(job, () => subject.path), copyLimit(subject.size)],
     beforeRound: (round) => {
       subject.advance(round);
     },
   });
-  const limits = await measureLimits(job, [readLimit(subject.path), copyLimit(subject.size)]);
   scratch.drop(STORE);
   return resultOf(
     { level: 'commands', case: 'next' },

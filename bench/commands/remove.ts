@@ -5,8 +5,8 @@
 import fs from 'node:fs';
 import { KiB } from '../../disk/index.js';
 import { type Job, notInstalled } from '../job.js';
-import { syncPath } from '../measure/files.js';
-import { measureLimits, startLimit } from '../measure/limits.js';
+import { settle, syncPath } from '../measure/files.js';
+import { startLimit } from '../measure/limits.js';
 import { qemuCompare, qemuImg, qemuToQcow2 } from '../measure/peers.js';
 import { execute, shell } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -20,7 +20,6 @@ import {
   makeStore,
   ours,
   STORE,
-  settle,
 } from './stores.js';
 
 const PAGE = 4 * KiB;
@@ -139,7 +138,11 @@ export const remove = async (job: Job): Promise<Result> => {
     },
   });
   const contenders = [own.contender, ...ways.map((way) => contenderOf(job, subject.path, way))];
-  const laps = await race(scratch, contenders, { rounds: options.rounds, work: undefined });
+  const { laps, limits } = await race(scratch, contenders, {
+    rounds: options.rounds,
+    work: undefined,
+    limits: [startLimit(job)],
+  });
   for (const name of ['base.qcow2', 'overlay.qcow2', 'internal']) {
     for (const end of ['', '.work']) scratch.drop(`${name}${end}`);
   }
@@ -149,7 +152,7 @@ export const remove = async (job: Job): Promise<Result> => {
     {
       title: `remove the older of two points in time, ${options.changed} % between them`,
       laps,
-      limits: await measureLimits(job, [startLimit]),
+      limits,
       missing: withQemu ? [] : [notInstalled('qemu-img')],
       verified: laps.map(({ name }) => name),
       digest,

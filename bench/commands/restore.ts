@@ -3,12 +3,11 @@
 import { type Job, notInstalled } from '../job.js';
 import { archivers } from '../measure/archivers.js';
 import { checkFile } from '../measure/check.js';
-import { allocatedOf, bytesOf, warm } from '../measure/files.js';
+import { allocatedOf, settle, warm } from '../measure/files.js';
 import {
   codecLimit,
   copyLimit,
   distinctClusters,
-  measureLimits,
   readLimit,
   writeLimit,
 } from '../measure/limits.js';
@@ -18,16 +17,7 @@ import { type Contender, race } from '../measure/race.js';
 import { CLUSTER } from '../options.js';
 import { type Result, resultOf } from '../result.js';
 import { changeImage } from '../workload/change.js';
-import {
-  checkSnapshot,
-  FIRST_TAG,
-  listening,
-  makeStore,
-  ours,
-  RESTORED,
-  STORE,
-  settle,
-} from './stores.js';
+import { checkSnapshot, FIRST_TAG, listening, makeStore, ours, RESTORED, STORE } from './stores.js';
 
 const PEER_OUTPUT = 'peer.img';
 const COPY = 'copy.img';
@@ -89,16 +79,16 @@ export const restore = async (job: Job): Promise<Result> => {
     const { name, folder } = keeper;
     peers.push(making(job, name, PEER_OUTPUT, folder, () => [command], proving(name)));
   }
-  const laps = await race(scratch, [own.contender, ...peers], {
+  const { laps, limits } = await race(scratch, [own.contender, ...peers], {
     rounds: options.rounds,
     work: subject.size,
+    limits: [
+      codecLimit('decode', 'zstd', image, distinctClusters(image)),
+      readLimit(job, () => store),
+      copyLimit(subject.size),
+      writeLimit(job, () => allocatedOf(output), subject.size),
+    ],
   });
-  const limits = await measureLimits(job, [
-    codecLimit('decode', 'zstd', image, distinctClusters(image)),
-    readLimit(store),
-    copyLimit(subject.size),
-    writeLimit(job, allocatedOf(output), subject.size),
-  ]);
   for (const name of [RESTORED, PEER_OUTPUT, STORE, ...ARCHIVERS]) scratch.drop(name);
   return resultOf(
     { level: 'commands', case: 'restore' },
@@ -136,13 +126,16 @@ export const verify = async (job: Job): Promise<Result> => {
     () => checkFile('qemu-img', image, output),
   );
   const contenders = job.has('qemu-img') ? [own.contender, qemu] : [own.contender];
-  const laps = await race(scratch, contenders, { rounds: options.rounds, work: subject.size });
+  const { laps, limits } = await race(scratch, contenders, {
+    rounds: options.rounds,
+    work: subject.size,
+    limits: [
+      codecLimit('decode', 'zstd', image, distinctClusters(image)),
+      readLimit(job, () => store),
+    ],
+  });
   // What was verified is the image.
   const digest = await checkSnapshot(job, image, store, FIRST_TAG);
-  const limits = await measureLimits(job, [
-    codecLimit('decode', 'zstd', image, distinctClusters(image)),
-    readLimit(store),
-  ]);
   for (const name of [RESTORED, STORE]) scratch.drop(name);
   return resultOf(
     { level: 'commands', case: 'verify' },
@@ -188,9 +181,10 @@ export const update = async (job: Job): Promise<Result> => {
     () => [restoreTo(output)],
     () => checkFile('nvsnap restore', image, output),
   );
-  const laps = await race(scratch, [own.contender, whole], {
+  const { laps, limits } = await race(scratch, [own.contender, whole], {
     rounds: options.rounds,
     work: subject.size,
+    limits: [readLimit(job, () => copy), copyLimit(subject.size)],
     beforeRound: (round) => {
       changeImage(copy, {
         pattern: options.pattern,
@@ -200,7 +194,6 @@ export const update = async (job: Job): Promise<Result> => {
       });
     },
   });
-  const limits = await measureLimits(job, [readLimit(copy), copyLimit(bytesOf(copy))]);
   for (const name of [COPY, RESTORED, STORE]) scratch.drop(name);
   return resultOf(
     { level: 'commands', case: 'update' },

@@ -3,7 +3,6 @@
 import fs from 'node:fs';
 import type { Job } from '../job.js';
 import { checkFile } from '../measure/check.js';
-import { dropCache, warm } from '../measure/files.js';
 import { nvsnap } from '../measure/peers.js';
 import { type Command, execute } from '../measure/process.js';
 import type { Contender } from '../measure/race.js';
@@ -47,12 +46,6 @@ export const makeStore = async (job: Job, image: string, name = STORE): Promise<
 export const copyStore = (from: string, to: string): void => {
   fs.rmSync(to, { force: true });
   fs.copyFileSync(from, to, fs.constants.COPYFILE_FICLONE);
-};
-
-/** Brings what is read next into the page cache, or out of it. */
-export const settle = ({ options }: Job, path: string): void => {
-  if (options.cache === 'warm') warm(path);
-  else dropCache(path);
 };
 
 /** Restores a snapshot and holds it against the image; resolves to their digest. */

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { BLOCK_BYTES, MiB } from '../../disk/index.js';
+import type { Job } from '../job.js';
 
 const CHUNK_BYTES = 4 * MiB;
 
@@ -36,6 +37,12 @@ export const dropCache = (path: string): void => {
     const { status } = spawnSync('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
     if (status !== 0) throw new Error(`dd could not drop ${file} from the page cache.`);
   }
+};
+
+/** Brings what is read next into the page cache, or out of it. */
+export const settle = ({ options }: Job, path: string): void => {
+  if (options.cache === 'warm') warm(path);
+  else dropCache(path);
 };
 
 /** Returns when all data of a file, or of a folder's file system, is on the disk: at once if its maker saw to it. */

@@ -1,6 +1,6 @@
-// Limits: what no program could beat on this machine, as it is right now. Reading the image with all processors and
-// looking at no byte; copying it in memory; encoding or decoding its clusters and nothing else; writing what was
-// stored and bringing it to the disk.
+// Limits: what no program could beat on this machine, as it is right now; they run in turn with the contenders. Reading
+// the image with all processors and looking at no byte; copying it in memory; encoding or decoding its clusters and
+// nothing else; writing what was stored and bringing it to the disk.
 
 import fs from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -9,17 +9,17 @@ import { DIGEST_BYTES, MiB, openDigester } from '../../disk/index.js';
 import type { PackedCodec } from '../../stages/index.js';
 import type { Job } from '../job.js';
 import { CLUSTER } from '../options.js';
-import type { Laps } from '../result.js';
+import { settle } from './files.js';
 import type { ThreadWork, Work } from './limit-thread.js';
 import { emptyNode } from './peers.js';
-import { type Command, execute } from './process.js';
-import { inTurn, type Runner } from './race.js';
+import { execute } from './process.js';
+import type { Runner } from './race.js';
 
 const THREAD = new URL('./limit-thread.js', import.meta.url);
 const CHUNK_BYTES = 4 * MiB;
 const WRITTEN = 'limit';
 
-/** Milliseconds that the thread worked which worked longest. */
+/** Milliseconds that the thread worked which worked longest; the threads have ended by then. */
 const perform = async (work: Work): Promise<number> => {
   const threads = work.kind === 'write' ? 1 : availableParallelism();
   const control = new SharedArrayBuffer(8);
@@ -29,8 +29,12 @@ const perform = async (work: Work): Promise<number> => {
     () =>
       new Promise<number>((resolve, reject) => {
         const worker = new Worker(THREAD, { workerData });
-        worker.once('message', resolve);
+        let milliseconds = Number.NaN;
+        worker.once('message', (worked: number) => {
+          milliseconds = worked;
+        });
         worker.once('error', reject);
+        worker.once('exit', () => resolve(milliseconds));
       }),
   );
   return Math.max(...(await Promise.all(times)));
@@ -68,71 +72,59 @@ export const distinctClusters = (path: string): SharedArrayBuffer => {
   return shared;
 };
 
-/** A limit by its name. */
-export interface Limit {
-  readonly name: string;
-  /** The bytes that the rate counts; undefined where a rate means nothing. */
-  readonly work: number | undefined;
-  /** What threads do, or a process. */
-  readonly what: Work | Command;
-}
-
-export const readLimit = (path: string): Limit => {
-  const { size } = fs.statSync(path);
-  return { name: 'limit: read', work: size, what: { kind: 'read', path, size } };
-};
-
-export const copyLimit = (size: number): Limit => ({
-  name: 'limit: copy in memory',
-  work: size,
-  what: { kind: 'copy', size },
+const threadsDo = (name: string, work: number | undefined, what: () => Work): Runner => ({
+  name: `limit: ${name}`,
+  work,
+  run: () => perform(what()),
 });
 
-/** `rate`: the image bytes that the limit stands for. */
-export const writeLimit = (job: Job, size: number, rate?: number): Limit => ({
+/** `path`: where the file is that is to be read in a round. */
+export const readLimit = (job: Job, path: () => string): Runner =>
+  threadsDo('read', fs.statSync(path()).size, () => {
+    settle(job, path());
+    return { kind: 'read', path: path(), size: fs.statSync(path()).size };
+  });
+
+export const copyLimit = (size: number): Runner =>
+  threadsDo('copy in memory', size, () => ({ kind: 'copy', size }));
+
+/** `size`: as many bytes as ours wrote last. `work`: the image bytes that they stand for. */
+export const writeLimit = (job: Job, size: () => number, work?: number): Runner => ({
   name: 'limit: write and sync',
-  work: rate,
-  what: { kind: 'write', path: job.scratch.path(WRITTEN), size },
+  work,
+  run: async () => {
+    const milliseconds = await perform({
+      kind: 'write',
+      path: job.scratch.path(WRITTEN),
+      size: size(),
+    });
+    job.scratch.drop(WRITTEN);
+    return milliseconds;
+  },
 });
 
+/** `offsets`: those of the clusters that must be stored. */
 export const codecLimit = (
   kind: 'encode' | 'decode',
   codec: PackedCodec,
   path: string,
   offsets: SharedArrayBuffer,
-): Limit => ({
-  name: `limit: ${codec} ${kind} alone`,
-  work: fs.statSync(path).size,
-  what: { kind, path, codec, clusterSize: CLUSTER, offsets },
-});
+): Runner =>
+  threadsDo(`${codec} ${kind} alone`, fs.statSync(path).size, () => ({
+    kind,
+    path,
+    codec,
+    clusterSize: CLUSTER,
+    offsets,
+  }));
 
 /** For commands that do so little that starting is most of it. */
-export const startLimit: Limit = {
+export const startLimit = (job: Job): Runner => ({
   name: 'limit: node starts and ends',
   work: undefined,
-  what: emptyNode,
-};
-
-/** Milliseconds that a process takes. */
-const timeProcess = async (job: Job, command: Command): Promise<number> => {
-  const began = performance.now();
-  await execute(job.scratch, command);
-  return performance.now() - began;
-};
-
-/** Measures each limit as often as the contenders ran, in turn. */
-export const measureLimits = async (job: Job, limits: readonly Limit[]): Promise<Laps[]> => {
-  const runners = limits.map(
-    ({ name, work, what }): Runner => ({
-      name,
-      work,
-      run: () => {
-        job.scratch.drop(WRITTEN);
-        return 'program' in what ? timeProcess(job, what) : perform(what);
-      },
-    }),
-  );
-  const laps = await inTurn(runners, job.options.rounds);
-  job.scratch.drop(WRITTEN);
-  return laps;
-};
+  run: async () => {
+    const began = performance.now();
+    await execute(job.scratch, emptyNode);
+    return performance.now() - began;
+  },
+});

@@ -53,7 +53,8 @@ export interface Runner {
 
 /**
  * Lets the runners run in turn, round after round, every other round in reverse order, so that what
- * disturbs the machine disturbs all of them.
+ * disturbs the machine disturbs all of them. The first round is in their order: whoever stands behind
+ * another may use what that one has made.
  */
 export const inTurn = async (
   runners: readonly Runner[],
@@ -77,34 +78,41 @@ export const inTurn = async (
 
 export interface Race {
   readonly rounds: number;
-  /** Bytes that each works on in a round, for the rate. */
+  /** Bytes that each contender works on in a round, for the rate. */
   readonly work: number | undefined;
+  /** What no contender could beat. */
+  readonly limits?: readonly Runner[];
   beforeRound?(round: number): void | Promise<void>;
 }
 
-/** Lets contenders run in turn. */
-export const race = (
+/** How a race went: the contenders, and the limits. */
+export interface Outcome {
+  readonly laps: readonly Laps[];
+  readonly limits: readonly Laps[];
+}
+
+/** Lets contenders run in turn, and the limits behind them in the same rounds. */
+export const race = async (
   scratch: Scratch,
   contenders: readonly Contender[],
-  { rounds, work, beforeRound }: Race,
-): Promise<Laps[]> =>
-  inTurn(
-    contenders.map((contender): Runner => {
-      let made: number | undefined;
-      return {
-        name: contender.name,
-        at: contender.at,
-        work: contender.work ?? work,
-        run: async (round) => {
-          const milliseconds = await time(scratch, contender, round);
-          // Now: the next may write to the same file.
-          made = contender.outputs?.().reduce((sum, path) => sum + bytesOf(path), 0);
-          if (round === rounds) await contender.prove?.();
-          return milliseconds;
-        },
-        made: () => made,
-      };
-    }),
-    rounds,
-    beforeRound,
-  );
+  { rounds, work, limits = [], beforeRound }: Race,
+): Promise<Outcome> => {
+  const runners = contenders.map((contender): Runner => {
+    let made: number | undefined;
+    return {
+      name: contender.name,
+      at: contender.at,
+      work: contender.work ?? work,
+      run: async (round) => {
+        const milliseconds = await time(scratch, contender, round);
+        // Now: the next may write to the same file.
+        made = contender.outputs?.().reduce((sum, path) => sum + bytesOf(path), 0);
+        if (round === rounds) await contender.prove?.();
+        return milliseconds;
+      },
+      made: () => made,
+    };
+  });
+  const all = await inTurn([...runners, ...limits], rounds, beforeRound);
+  return { laps: all.slice(0, runners.length), limits: all.slice(runners.length) };
+};

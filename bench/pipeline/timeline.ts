@@ -1,8 +1,9 @@
 // One take, batch by batch: when which stage worked on which.
 
 import { createEmitter, take } from '../../snapshot/index.js';
-import { checkSnapshot, FIRST_TAG, STORE, settle } from '../commands/stores.js';
+import { checkSnapshot, FIRST_TAG, STORE } from '../commands/stores.js';
 import type { Job } from '../job.js';
+import { settle } from '../measure/files.js';
 import { bottleneck } from '../report/words.js';
 import { type Result, resultOf, type Span } from '../result.js';
 

@@ -9,12 +9,12 @@ import {
   makeStore,
   ours,
   STORE,
-  settle,
   takeFirst,
 } from '../commands/stores.js';
 import type { Job } from '../job.js';
 import { CODECS } from '../kernels/codecs.js';
 import { digestOf } from '../measure/check.js';
+import { settle } from '../measure/files.js';
 import { type Contender, race } from '../measure/race.js';
 import type { CaseName } from '../options.js';
 import { type Axis, type Result, resultOf } from '../result.js';
@@ -47,7 +47,7 @@ const drawPoints = async (
   work: number,
 ): Promise<Pick<Result, 'laps' | 'verified' | 'digest'>> => {
   const digests: string[] = [];
-  const laps = await race(
+  const { laps } = await race(
     job.scratch,
     points.map(([contender, prove]) => point(contender, prove, digests)),
     { rounds: job.options.rounds, work },

@@ -88,7 +88,7 @@ class History {
       this.#contender('nvsnap', 'many', command),
       this.#contender('few', 'few', command),
     ];
-    const laps = await race(scratch, contenders, {
+    const { laps } = await race(scratch, contenders, {
       rounds: options.rounds,
       work: undefined,
       beforeRound: (round) => this.change(round),

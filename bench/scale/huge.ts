@@ -89,7 +89,7 @@ export const huge = async (job: Job): Promise<Result> => {
   const large = await Subject.make(job, 'nvsnap', TiB);
   const small = await Subject.make(job, 'small', 16 * GiB);
   const both = [large, small];
-  const laps = await race(
+  const { laps } = await race(
     job.scratch,
     both.map(({ contender }) => contender),
     {
@@ -129,7 +129,7 @@ export const sparse = async (job: Job): Promise<Result> => {
     name: 'read',
     commands: () => [{ program: process.execPath, args: [READER, path, subject.store] }],
   };
-  const laps = await race(scratch, [own.contender, read], {
+  const { laps } = await race(scratch, [own.contender, read], {
     rounds: options.rounds,
     work: options.big,
     beforeRound: (round) => subject.change(round),
