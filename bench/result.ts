@@ -66,16 +66,16 @@ export interface Result {
   readonly level: Level;
   readonly case: CaseName;
   readonly title: string;
-  /** Ours first; on a curve there are several for each `at`. */
+  /** Ours first; on a curve there are several for each `at`. None where nothing could be measured. */
   readonly laps: readonly Laps[];
-  /** What no program on this machine could beat, measured in the same run. */
+  /** What no program on this machine could beat, measured in turn with the others. */
   readonly limits: readonly Laps[];
   readonly ratios: readonly Ratio[];
   /** What could not be measured, and why. */
   readonly missing: readonly string[];
   /** Whose output was held against what it must be, and is equal to it. */
   readonly verified: readonly string[];
-  /** Stands for what was produced: equal for equal inputs. */
+  /** Stands for what was produced: equal for equal inputs. Empty where nothing was. */
   readonly digest: string;
   readonly insight?: Insight | undefined;
   readonly spans?: readonly Span[] | undefined;
@@ -123,3 +123,19 @@ export const resultOf = (
     ),
   };
 };
+
+/** Stands for what could not be measured at all, and says why. */
+export const unmeasured = (
+  where: Pick<Result, 'level' | 'case'>,
+  title: string,
+  why: string,
+): Result => ({
+  ...where,
+  title,
+  laps: [],
+  limits: [],
+  ratios: [],
+  missing: [why],
+  verified: [],
+  digest: '',
+});

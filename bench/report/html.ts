@@ -68,15 +68,25 @@ const missedWords = ({ ratios }: Result): string =>
     )
     .join('');
 
-const section = (result: Result, i: number): string => `
-<h3 id="result-${i}">${escaped(`${result.case}: ${result.title}`)}</h3>
+/** A plot is drawn where there is a place for it. */
+const figuresOf = (result: Result, i: number): string => `
 <div class="plot" id="plot-${i}"></div>
 ${missedWords(result)}
 ${result.insight ? `<p>${escaped(result.insight.words)}</p><div class="plot" id="shares-${i}"></div>` : ''}
 ${result.spans ? `<div class="plot" id="timeline-${i}"></div>` : ''}
-<details${result.axis ? '' : ' open'}><summary>figures</summary>${tableOf(result)}</details>
+<details${result.axis ? '' : ' open'}><summary>figures</summary>${tableOf(result)}</details>`;
+
+const verifiedWords = ({ verified, digest }: Result): string =>
+  `<p class="quiet">verified: ${escaped(verified.join(', '))}; digest ${escaped(digest)}</p>`;
+
+const section = (result: Result, i: number): string => {
+  const measured = result.laps.length > 0;
+  return `
+<h3 id="result-${i}">${escaped(`${result.case}: ${result.title}`)}</h3>
+${measured ? figuresOf(result, i) : ''}
 ${result.missing.map((why) => `<p class="quiet">${escaped(why)}</p>`).join('')}
-<p class="quiet">verified: ${escaped(result.verified.join(', '))}; digest ${escaped(result.digest)}</p>`;
+${measured ? verifiedWords(result) : ''}`;
+};
 
 const drawingOf = (result: Result): Drawing => ({
   title: result.title,

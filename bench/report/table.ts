@@ -94,14 +94,17 @@ const verifiedWords = ({ verified, digest }: Result): string => {
   return `  verified: ${names}; digest ${digest}`;
 };
 
-const describeResult = (result: Result): string[] => [
-  '',
-  `${result.case}: ${result.title}`,
-  ...columns(rowsOf(result)),
-  ...(result.insight ? [`  ${result.insight.words}`] : []),
-  ...result.missing.map((why) => `  ${why}`),
-  verifiedWords(result),
-];
+const describeResult = (result: Result): string[] => {
+  const measured = result.laps.length > 0;
+  return [
+    '',
+    `${result.case}: ${result.title}`,
+    ...(measured ? columns(rowsOf(result)) : []),
+    ...(result.insight ? [`  ${result.insight.words}`] : []),
+    ...result.missing.map((why) => `  ${why}`),
+    ...(measured ? [verifiedWords(result)] : []),
+  ];
+};
 
 /** What an image is made of, in one line. */
 export const imageWords = ({ size, content, parts, seed, corpus }: ImageFacts): string => {

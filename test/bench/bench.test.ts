@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { checkFile } from '../../bench/measure/check.js';
-import { bench, PROGRAM } from '../tools/bench.js';
+import { bench, benchWith, PROGRAM } from '../tools/bench.js';
 import { tempDir } from '../tools/files.js';
 
 t.setTimeout(180_000);
@@ -51,6 +51,43 @@ t.test('Ctrl-C leaves nothing behind', async (t) => {
   child.kill('SIGINT');
   t.same(await closed, [130, null]);
   t.same(fs.readdirSync(dir), []);
+});
+
+/** A folder of programs that each print some words as an error and end with 1, or with 0 where there are no words. */
+const programs = (dir: string, words: Readonly<Record<string, string>>): string => {
+  for (const [name, said] of Object.entries(words)) {
+    const script = `#!/bin/sh\n${said ? `echo '${said}' >&2; exit 1` : 'exit 0'}\n`;
+    fs.writeFileSync(join(dir, name), script, { mode: 0o755 });
+  }
+  return dir;
+};
+
+t.test('a file system that cannot be mounted is named, and why', async (t) => {
+  const dir = tempDir(t);
+  const path = programs(tempDir(t), {
+    'qemu-img': '',
+    'qemu-system-x86_64': '',
+    'mkfs.btrfs': '',
+    mount: 'mount: only root may\nand more',
+  });
+  const [page, saved] = [join(tempDir(t), 'page.html'), join(tempDir(t), 'run.json')];
+  const words = ['--size', '2M', '--only', 'pause', '--html', page, '--save', saved, '--dir', dir];
+  const { code, stdout, stderr } = await benchWith(path, ...words);
+  t.equal(code, 0, stderr);
+  const [xfs, btrfs] = [
+    'xfs cannot be mounted here: mkfs.xfs is not installed.',
+    'btrfs cannot be mounted here: mount: only root may',
+  ];
+  t.ok(stdout.endsWith(`on btrfs, beside that for savevm\n  ${btrfs}\n`), stdout);
+  t.ok(stdout.includes(`on xfs, beside that for savevm\n  ${xfs}\n\n`), stdout);
+  const html = fs.readFileSync(page, 'utf8');
+  t.ok(html.includes(`<p class="quiet">${xfs}</p>`), 'so does the page');
+  t.notMatch(html, /<div class="plot"|<details/, 'which has nothing to draw');
+  t.equal((await bench('--compare', saved, saved)).code, 0, 'and such runs can be compared');
+  t.same(fs.readdirSync(dir), []);
+  const bare = programs(tempDir(t), { 'qemu-img': '' });
+  const without = await benchWith(bare, '--size', '2M', '--only', 'pause', '--dir', dir);
+  t.equal(without.stdout.match(/^ {2}qemu-system-x86_64 is not installed\.$/gm)?.length, 2);
 });
 
 t.test('an output that is not the image disqualifies', async (t) => {

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t from 'tap';
-import { CASES } from '../../bench/index.js';
+import { CASES, type Report } from '../../bench/index.js';
 import { bench, judgeBench } from '../tools/bench.js';
 import { tempDir } from '../tools/files.js';
 
@@ -74,6 +74,19 @@ t.test('scale', async (t) => {
     .find((result) => result.case === 'by-codec')
     ?.laps.map(({ made }) => made ?? 0);
   t.ok(new Set(sizes).size > 3, 'codecs make files of several sizes', { sizes });
+});
+
+t.test('limits and pauses have as many rounds as there are', async (t) => {
+  const { code, stdout, stderr } = await bench(
+    ...['--size', '2M', '--big', '4M', '--rounds', '3', '--only', 'first,next,diff,pause'],
+    ...['--dir', tempDir(t), '--json'],
+  );
+  t.equal(code, 0, stderr);
+  for (const { title, laps, limits } of (JSON.parse(stdout) as Report).results) {
+    for (const { name, milliseconds } of [...laps, ...limits]) {
+      t.equal(milliseconds.length, 3, `${title}: ${name}`);
+    }
+  }
 });
 
 t.test('a dropped cache', async (t) => {
