@@ -135,7 +135,8 @@ export class Draft {
     const { codec } = this.#target.facts;
     const contents = await this.#parentContents();
     const memory = memoryOf(this.#options.memory) - (contents?.bytes ?? 0);
-    const batchBytes = batchBytesFor(clusterSize, imageSize, memory, mostlySame);
+    const light = mostlySame || codec === 'none';
+    const batchBytes = batchBytesFor(clusterSize, imageSize, memory, light);
     const batches = Math.ceil(imageSize / batchBytes);
     this.#counts.readBytes = bytes;
     const steps = takeLine({

@@ -34,15 +34,14 @@ const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
   const { mostlySame } = work;
   const crew = planCrews(work.threads, work.batches, isLarge(work.bytes, mostlySame));
   const plain = work.codec === 'none';
-  // Where everything is compressed, one reader keeps all compressors busy; else reading is the work.
-  const readers = mostlySame ? ALL : plain ? 2 : 1;
-  const scan = crew('scan', readers, true);
+  // Where most is to be stored, one reader keeps all compressors busy, or the one writer that a file can have at a time.
+  const scan = crew('scan', mostlySame ? ALL : 1, true);
   return {
     scan: work.seekable ? scan : { ...scan, threads: 1 },
     dedup: crew('dedup', 1, false),
     pad: crew('pad', 1, false),
     compress: crew('compress', ALL, !mostlySame && !plain),
-    write: crew('write', plain ? 2 : 1, !mostlySame),
+    write: crew('write', 1, !mostlySame),
   };
 };
 

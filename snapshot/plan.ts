@@ -21,7 +21,7 @@ const MAX_THREADS = 256;
  * woken: at 8 MiB a first take needs 8 % less of a processor than at 4 MiB, where most is only read 16 MiB
  * need another 15 % less.
  */
-const READING_BATCH_BYTES = 16 * MiB;
+const LIGHT_BATCH_BYTES = 16 * MiB;
 const LARGE_BATCH_BYTES = 8 * MiB;
 const BATCH_BYTES = 4 * MiB;
 /** What a small --memory leads to. */
@@ -90,18 +90,19 @@ export const isLarge = (bytes: number, reading = false): boolean =>
   bytes >= (reading ? WORTH_THREADS_READING : WORTH_THREADS_CODING);
 
 /**
- * Image bytes of a batch for an image of `size` bytes. `reading`: most batches are sure to be read only.
+ * Image bytes of a batch for an image of `size` bytes. `light`: little is done with most of them, as where they are
+ * only read, or written as they are.
  */
 export const batchBytesFor = (
   clusterSize: number,
   size: number,
   memory = DEFAULT_MEMORY,
-  reading = false,
+  light = false,
 ): number => {
   // A slab holds a batch twice, plain and packed.
   const affords = (batch: number): boolean => memory >= MIN_SLABS * 2 * (batch + MiB);
   const suits = (batch: number): boolean => affords(batch) && size >= MIN_BATCHES * batch;
-  const large = reading ? READING_BATCH_BYTES : LARGE_BATCH_BYTES;
+  const large = light ? LIGHT_BATCH_BYTES : LARGE_BATCH_BYTES;
   const small = affords(BATCH_BYTES) ? BATCH_BYTES : SMALL_BATCH_BYTES;
   const usual = suits(large) ? large : small;
   const needed = Math.ceil(Math.max(1, size) / clusterSize) * clusterSize;

@@ -78,7 +78,8 @@ const sourceOf = async ({ dirty = scanSource }: TakeOptions): Promise<DirtySourc
 const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
   const { clusterSize = DEFAULT_CLUSTER_SIZE, compression = DEFAULT_CODEC, memory } = options;
   const dependent = options.parent !== NONE && fs.existsSync(options.store);
-  const batchBytes = batchBytesFor(clusterSize, image.size, memory, dependent);
+  const light = dependent || compression === 'none';
+  const batchBytes = batchBytesFor(clusterSize, image.size, memory, light);
   return {
     mostlySame: dependent,
     codec: compression,
