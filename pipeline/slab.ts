@@ -2,7 +2,7 @@
 // that only its number crosses threads. The pool hands out a fixed count of them; when all are out,
 // nothing more is read. That is the bound on memory, whatever the image's size.
 //
-//    head │ places │ lengths │ starts │ known │ digests │ kinds │ data │ packed
+//    head │ places │ lengths │ starts │ slots │ known │ digests │ kinds │ data │ packed
 
 import {
   allocatePages,
@@ -40,22 +40,25 @@ export interface SlabLayout {
   readonly clusters: number;
   /** Bytes for payloads. */
   readonly packedBytes: number;
+  /** The bytes of so many of them have room; left out: of all. */
+  readonly room?: number;
 }
 
 const HEAD_WORDS = 8;
 
 /** Where each part begins and the last one ends, in bytes from the slab's own beginning. */
-const offsets = ({ clusterSize, clusters, packedBytes }: SlabLayout) => {
+const offsets = ({ clusterSize, clusters, packedBytes, room = clusters }: SlabLayout) => {
   const places = HEAD_WORDS * 8;
   const lengths = places + clusters * 8;
   const starts = lengths + clusters * 4;
-  const known = starts + clusters * 4;
+  const slots = starts + clusters * 4;
+  const known = slots + (room < clusters ? clusters * 4 : 0);
   const digests = known + clusters * DIGEST_BYTES;
   const kinds = digests + clusters * DIGEST_BYTES;
   const data = roundUp(kinds + clusters, PAGE_BYTES);
-  const packed = data + clusters * clusterSize;
+  const packed = data + room * clusterSize;
   const end = packed + packedBytes;
-  return { places, lengths, starts, known, digests, kinds, data, packed, end };
+  return { places, lengths, starts, slots, known, digests, kinds, data, packed, end };
 };
 
 /** Bytes of one slab. */
@@ -72,7 +75,7 @@ export class Batch {
   /** Which slab this is. */
   readonly slab: number;
   readonly layout: SlabLayout;
-  /** The clusters' bytes, cluster i at i × cluster size. */
+  /** The clusters' bytes, cluster i at i × cluster size where all have room, otherwise at `startOf(i)`. */
   readonly data: Buffer;
   /** Encoded payloads. */
   readonly packed: Buffer;
@@ -93,12 +96,14 @@ export class Batch {
   /** All of the slab. */
   readonly whole: Buffer;
   readonly #head: Float64Array;
+  /** Which cluster's bytes `data` holds where; undefined where each has a place of its own. */
+  readonly #slots: Uint32Array | undefined;
   /** Views of single clusters, made when first asked for: making one takes as long as digesting 4 KiB. */
   readonly #clusters: Buffer[] = [];
 
   constructor(slab: number, layout: SlabLayout, { memory, start }: SharedBytes) {
     const at = offsets(layout);
-    const { clusters } = layout;
+    const { clusters, room = clusters } = layout;
     this.slab = slab;
     this.layout = layout;
     this.whole = Buffer.from(memory, start, at.end);
@@ -107,10 +112,11 @@ export class Batch {
     this.lengths = new Uint32Array(memory, start + at.lengths, clusters);
     this.parts = this.lengths;
     this.starts = new Uint32Array(memory, start + at.starts, clusters);
+    if (room < clusters) this.#slots = new Uint32Array(memory, start + at.slots, clusters);
     this.known = Buffer.from(memory, start + at.known, clusters * DIGEST_BYTES);
     this.digests = Buffer.from(memory, start + at.digests, clusters * DIGEST_BYTES);
     this.kinds = new Uint8Array(memory, start + at.kinds, clusters);
-    this.data = Buffer.from(memory, start + at.data, clusters * layout.clusterSize);
+    this.data = Buffer.from(memory, start + at.data, room * layout.clusterSize);
     this.packed = Buffer.from(memory, start + at.packed, layout.packedBytes);
   }
 
@@ -121,7 +127,23 @@ export class Batch {
     this.live = this.count;
     this.digested = false;
     this.unproven = false;
+    this.#head[5] = 0;
     this.kinds.fill(Kind.plain, 0, this.count);
+  }
+
+  /** Gives cluster `i` room for its bytes; false when there is none left. */
+  hold(i: number): boolean {
+    if (!this.#slots) return true;
+    const held = this.#head[5] as number;
+    if (held === this.layout.room) return false;
+    this.#slots[i] = held;
+    this.#head[5] = held + 1;
+    return true;
+  }
+
+  /** Where in `data` the bytes of cluster `i` begin. Where not all have room, it must have been given some. */
+  startOf(i: number): number {
+    return (this.#slots ? (this.#slots[i] as number) : i) * this.layout.clusterSize;
   }
 
   /** Cuts the batch to its first `clusters` clusters. */
@@ -215,11 +237,12 @@ export class Batch {
 
   /** Cluster `i` whole, with its padding. */
   cluster(i: number): Buffer {
-    const known = this.#clusters[i];
+    const slot = this.#slots ? (this.#slots[i] as number) : i;
+    const known = this.#clusters[slot];
     if (known) return known;
-    const start = i * this.layout.clusterSize;
+    const start = slot * this.layout.clusterSize;
     const view = this.data.subarray(start, start + this.layout.clusterSize);
-    this.#clusters[i] = view;
+    this.#clusters[slot] = view;
     return view;
   }
 }

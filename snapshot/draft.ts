@@ -32,7 +32,14 @@ import { Contents } from './contents.js';
 import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
-import { batchBytesFor, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
+import {
+  batchBytesFor,
+  memoryOf,
+  memoryToSpare,
+  planSlabs,
+  spanBytesFor,
+  spareOf,
+} from './plan.js';
 import { digesterOf } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
@@ -135,8 +142,12 @@ export class Draft {
     const { codec } = this.#target.facts;
     const contents = await this.#parentContents();
     const memory = memoryOf(this.#options.memory) - (contents?.bytes ?? 0);
-    const light = mostlySame || codec === 'none';
-    const batchBytes = batchBytesFor(clusterSize, imageSize, memory, light);
+    const { line } = this.#target;
+    // A user's stage may look at all that a batch stands for.
+    const spans = line.names.length > 0 ? undefined : this.#feed.spans;
+    const light = !spans && (mostlySame || codec === 'none');
+    const roomBytes = batchBytesFor(clusterSize, imageSize, memory, light);
+    const batchBytes = spans ? spanBytesFor(roomBytes, imageSize) : roomBytes;
     const batches = Math.ceil(imageSize / batchBytes);
     this.#counts.readBytes = bytes;
     const steps = takeLine({
@@ -153,16 +164,18 @@ export class Draft {
       batches,
       level,
       threads,
+      drops: spans?.drops,
     });
-    const clusters = batchBytes / clusterSize;
-    const { line } = this.#target;
-    const packedBytes = codec === 'none' && !line.links ? 0 : batchBytes + clusters * line.growth;
-    const slabs = planSlabs({ clusterSize, clusters, packedBytes }, steps, batches, memory, pools);
+    const room = roomBytes / clusterSize;
+    const packedBytes = codec === 'none' && !line.links ? 0 : roomBytes + room * line.growth;
+    const layout = { clusterSize, clusters: batchBytes / clusterSize, room, packedBytes };
+    const slabs = planSlabs(layout, steps, batches, memory, pools);
+    const known = this.#builder.parentDigests;
     const reports = await run({
       verb,
       slabs,
       pools,
-      source: () => this.#feed.source(slabs, this.#builder.parentDigests),
+      source: () => (spans ?? this.#feed).source(slabs, known),
       steps,
       sink: (batch) => this.#record(batch),
       totalBytes: imageSize,

@@ -6,6 +6,7 @@ import type { Batch, SlabPool } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
 import { type Image, wholeOf } from './image.js';
 import { bytesIn, imageBatches } from './reading.js';
+import { Spans } from './spans.js';
 
 export interface Feed {
   /** For progress: "take", "convert". */
@@ -22,6 +23,8 @@ export interface Feed {
   readonly gaps: readonly Extent[];
   /** Leased, begun batches in image order; `known` are the parent's digests. */
   source(slabs: SlabPool, known: DigestReader | undefined): AsyncGenerator<Batch>;
+  /** The same in spans; left out where batches must have room for all that they stand for. */
+  readonly spans?: Spans | undefined;
 }
 
 /** What may have changed since the parent. */
@@ -40,12 +43,13 @@ export const imageFeed = (
 ): Feed => {
   const { size } = image;
   const within = changed?.extents ?? wholeOf(size);
+  const mostlySame = changed?.mostlySame ?? false;
   const extents = [...alignExtents(image.data(within), clusterSize, size)];
   return {
     verb: 'take',
     imageSize: size,
     image,
-    mostlySame: changed?.mostlySame ?? false,
+    mostlySame,
     bytes: bytesIn(extents),
     gaps: changed ? [...subtractExtents(within, extents)] : [],
     source: async function* (slabs, known) {
@@ -57,5 +61,6 @@ export const imageFeed = (
       }
       yield* imageBatches(extents, slabs, known);
     },
+    spans: mostlySame && image.seekable ? new Spans(extents) : undefined,
   };
 };

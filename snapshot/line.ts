@@ -1,6 +1,6 @@
 // The line of stages of a take, as one sentence.
 
-import type { Gap, Pools, StageUse, Step } from '../pipeline/index.js';
+import type { Batch, Gap, Pools, StageUse, Step } from '../pipeline/index.js';
 import type { CodecName, Placer } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Contents } from './contents.js';
@@ -65,6 +65,8 @@ export interface TakeLine extends TakeWork {
   readonly target: WritableStore;
   readonly placer: Placer;
   readonly level: number | undefined;
+  /** Which batches are not wanted any more; undefined: all are wanted. */
+  readonly drops?: ((batch: Batch) => boolean) | undefined;
 }
 
 const scanStep = (image: Image, line: TakeLine, crew: stages.Crew): StageUse => {
@@ -100,7 +102,7 @@ export const takeLine = (line: TakeLine): Step[] => {
   const plain = codec === 'none' && !linked.links;
   return [
     ...(image ? withUsers(scanStep(image, line, crews.scan), users('before:dedup')) : []),
-    stages.dedup(digests, crews.dedup),
+    stages.dedup(digests, crews.dedup, line.drops),
     ...users('before:pad'),
     stages.pad(crews.pad),
     ...users('before:compress'),

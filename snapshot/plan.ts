@@ -18,8 +18,8 @@ export type Threads = number | Readonly<Record<string, number>>;
 const MAX_THREADS = 256;
 /**
  * Image bytes of a batch. Every hop from thread to thread costs 20 to 100 µs and more where processors must be
- * woken: at 8 MiB a first take needs 8 % less of a processor than at 4 MiB, where most is only read 16 MiB
- * need another 15 % less.
+ * woken: at 8 MiB a first take needs 8 % less of a processor than at 4 MiB; where little is done with a batch, it is
+ * larger.
  */
 const LIGHT_BATCH_BYTES = 16 * MiB;
 const LARGE_BATCH_BYTES = 8 * MiB;
@@ -28,6 +28,8 @@ const BATCH_BYTES = 4 * MiB;
 const SMALL_BATCH_BYTES = MiB;
 /** So many batches at least keep all threads of a small job busy. */
 const MIN_BATCHES = 16;
+/** A span stands for so many times as much as it has room for. */
+const MOST_ROOMS = 8;
 /** One batch in the source, one in the sink. */
 const OUTSIDE_STAGES = 2;
 /** With fewer slabs than this, stages wait for each other. */
@@ -107,6 +109,13 @@ export const batchBytesFor = (
   const usual = suits(large) ? large : small;
   const needed = Math.ceil(Math.max(1, size) / clusterSize) * clusterSize;
   return Math.max(clusterSize, Math.min(usual, needed));
+};
+
+/** Image bytes of a span in an image of `size` bytes, of which `room` can have changed. */
+export const spanBytesFor = (room: number, size: number): number => {
+  let span = MOST_ROOMS * room;
+  while (span > room && size < MIN_BATCHES * span) span /= 2;
+  return span;
 };
 
 /**

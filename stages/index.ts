@@ -2,7 +2,7 @@
 // are loaded in the threads only.
 
 import type { FileSpec } from '../disk/index.js';
-import type { StagePlace, StageUse } from '../pipeline/index.js';
+import type { Batch, StagePlace, StageUse } from '../pipeline/index.js';
 import type { CompressOptions } from './compress.js';
 import { type DecodeOptions, hasPayload } from './decode.js';
 import { isUnchanged } from './dedup.js';
@@ -75,9 +75,14 @@ export const scan = (options: ScanOptions, crew: Crew): StageUse => ({
   beginsHere: options.seekable,
 });
 
-export const dedup = (options: DigestOptions, crew: Crew): StageUse => ({
+/** `drops`: asked for every batch, in image order; true when it is not wanted any more. */
+export const dedup = (
+  options: DigestOptions,
+  crew: Crew,
+  drops?: (batch: Batch) => boolean,
+): StageUse => ({
   ...builtIn('dedup', options, crew),
-  ends: isUnchanged,
+  ends: drops ? (batch) => drops(batch) || isUnchanged(batch) : isUnchanged,
 });
 
 export const pad = (crew: Crew): StageUse => ({

@@ -1,7 +1,7 @@
 // pad: completes a run that does not end on a cluster boundary with zeros, so that what is stored is
 // always whole clusters and never shows what the slab held before.
 
-import { type Batch, stage } from '../pipeline/index.js';
+import { type Batch, Kind, stage } from '../pipeline/index.js';
 
 /** Only a batch with a short tail has anything to pad. */
 export const needsPadding = (batch: Batch): boolean =>
@@ -12,7 +12,8 @@ export default stage({
   summary: 'fills up the last cluster of an image with zeros',
   open: () => ({
     batch(batch) {
-      batch.data.fill(0, batch.length, batch.count * batch.layout.clusterSize);
+      const last = batch.count - 1;
+      if (batch.kinds[last] === Kind.plain) batch.cluster(last).fill(0, batch.lengthOf(last));
     },
   }),
 });

@@ -98,12 +98,21 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     }
   };
 
-  /** Copies those of clusters [first, end) that are not the parent's to where they belong. */
-  const keep = (batch: Batch, first: number, end: number): void => {
-    if (batch.isKnown(first, end)) return;
+  /**
+   * Copies those of clusters [first, end) that are not the parent's to where they belong. Cuts the batch before the
+   * first that has no room, and returns false then.
+   */
+  const keep = (batch: Batch, first: number, end: number): boolean => {
+    if (batch.isKnown(first, end)) return true;
     for (let i = first; i < end; i += 1) {
-      if (!batch.isKnown(i, i + 1)) views[i - first]?.copy(batch.cluster(i));
+      if (batch.isKnown(i, i + 1)) continue;
+      if (!batch.hold(i)) {
+        batch.shorten(i);
+        return false;
+      }
+      views[i - first]?.copy(batch.cluster(i));
     }
+    return true;
   };
 
   return {
@@ -116,7 +125,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
         const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
         if (!fill(bytes, batch.offset + from)) return;
         digest(batch, first, end);
-        if (place) keep(batch, first, end);
+        if (place && !keep(batch, first, end)) break;
       }
       batch.digested = fingerprint !== undefined;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

@@ -48,7 +48,7 @@ export default stage<FileSpec>({
         const packed = new Segment(file, batch.packed);
         for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
           const place = batch.places[i] as number;
-          if (batch.kinds[i] === Kind.plain) plain.add(i * clusterSize, clusterSize, place);
+          if (batch.kinds[i] === Kind.plain) plain.add(batch.startOf(i), clusterSize, place);
           else if (batch.kinds[i] === Kind.packed) {
             packed.add(batch.starts[i] as number, batch.lengths[i] as number, place);
           }

@@ -51,6 +51,45 @@ t.test('a batch begins with plain clusters and can be cut', async (t) => {
   t.equal(batch.length, 700, 'never longer than it was');
 });
 
+t.test('a slab with room for a few of its clusters', async (t) => {
+  const layout = { clusterSize: 512, clusters: 40, packedBytes: 100, room: 3 };
+  const memory = allocateSlab(layout);
+  const [batch, other] = [new Batch(0, layout, memory), new Batch(0, layout, memory)];
+  t.equal(batch.data.length, 3 * 512);
+  for (const held of [
+    [7, 30, 39],
+    [0, 1],
+    [39, 2, 1],
+  ]) {
+    batch.begin(0, 40 * 512 - 5);
+    for (const [slot, i] of held.entries()) {
+      t.ok(batch.hold(i));
+      t.equal(batch.startOf(i), slot * 512);
+      batch.cluster(i).fill(i);
+    }
+    t.equal(batch.hold(20), held.length < 3, 'there is room for three');
+    for (const i of held)
+      t.ok(
+        other.cluster(i).every((byte) => byte === i),
+        'also seen from elsewhere',
+      );
+  }
+  t.equal(batch.content(39).length, 507);
+  batch.kinds.fill(9, 0, 40);
+  batch.digests.fill(8);
+  t.ok(
+    batch.cluster(39).every((byte) => byte === 39),
+    'nothing else lies in it',
+  );
+  const whole = new Batch(0, LAYOUT, allocateSlab(LAYOUT));
+  whole.begin(0, 5 * 512);
+  t.ok(
+    [4, 4, 3, 2, 1, 0, 0].every((i) => whole.hold(i)),
+    'usually all have room',
+  );
+  t.equal(whole.startOf(4), 4 * 512);
+});
+
 t.test('clusters lie on page boundaries of the machine', async (t) => {
   const layout = { clusterSize: 4096, clusters: 3, packedBytes: 5000 };
   for (let i = 0; i < 5; i += 1) {

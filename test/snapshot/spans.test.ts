@@ -1,0 +1,170 @@
+// An image of which little is expected to have changed is read in spans, which have room for a part of what they stand
+// for. However much has changed and wherever: every cluster goes on once, in order, and the snapshot is the image.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import type { Extent } from '../../disk/index.js';
+import { type Batch, Pools, SlabPool } from '../../pipeline/index.js';
+import { take } from '../../snapshot/index.js';
+import { Spans } from '../../snapshot/spans.js';
+import { place } from '../../stages/index.js';
+import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
+import { Judge } from '../tools/judge.js';
+
+const MiB = 2 ** 20;
+const CLUSTER = 64 * 1024;
+const SMALL = 512;
+const LAYOUT = { clusterSize: SMALL, clusters: 16, packedBytes: 0, room: 3 };
+const SLABS = 5;
+
+t.setTimeout(240_000);
+
+/** Does as scan does: holds what has changed, and cuts where there is no room. */
+const hold = (batch: Batch, changed: ReadonlySet<number>): void => {
+  const first = batch.offset / SMALL;
+  for (let i = 0; i < batch.count; i += 1) {
+    if (!changed.has(first + i) || batch.hold(i)) continue;
+    batch.shorten(i);
+    return;
+  }
+};
+
+/** Reads so far ahead that every slab is out; returns the clusters that went on, in the order in which they did. */
+const readAll = async (
+  extents: readonly Extent[],
+  changed: ReadonlySet<number>,
+): Promise<{ clusters: number[]; read: number }> => {
+  const slabs = new SlabPool(LAYOUT, SLABS);
+  const spans = new Spans(extents);
+  const line: Batch[] = [];
+  const clusters: number[] = [];
+  let read = 0;
+  const next = (): void => {
+    const batch = line.shift() as Batch;
+    if (!spans.drops(batch)) {
+      for (let i = 0; i < batch.count; i += 1) clusters.push(batch.offset / SMALL + i);
+    }
+    slabs.release(batch);
+  };
+  const source = spans.source(slabs, undefined);
+  for (;;) {
+    let came: IteratorResult<Batch> | undefined;
+    const coming = source.next().then((result) => {
+      came = result;
+    });
+    // A source that waits for slabs gets one after the other.
+    while (!came) {
+      await new Promise(setImmediate);
+      if (!came && line.length > 0) next();
+    }
+    await coming;
+    if (came.done) break;
+    hold(came.value, changed);
+    read += came.value.count;
+    line.push(came.value);
+  }
+  t.equal(line.length, 0, 'it ends when nothing is under way');
+  return { clusters, read };
+};
+
+const clustersOf = (extents: readonly Extent[]): number[] =>
+  extents.flatMap(({ start, end }) =>
+    Array.from({ length: (end - start) / SMALL }, (_, i) => start / SMALL + i),
+  );
+
+t.test('every cluster goes on once, in order, whatever has changed', async (t) => {
+  const gapsAndLengths = fc.array(
+    fc.tuple(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 70 })),
+    { minLength: 1, maxLength: 6 },
+  );
+  await fc.assert(
+    fc.asyncProperty(
+      gapsAndLengths,
+      fc.constantFrom(0, 0.02, 0.2, 1),
+      fc.nat(),
+      async (ranges, share, seed) => {
+        const random = new Random(seed);
+        const extents: Extent[] = [];
+        let at = 0;
+        for (const [gap, length] of ranges) {
+          extents.push({ start: (at + gap) * SMALL, end: (at + gap + length) * SMALL });
+          at += gap + length;
+        }
+        const all = clustersOf(extents);
+        const changed = new Set(all.filter(() => random.below(1000) < share * 1000));
+        const { clusters } = await readAll(extents, changed);
+        return clusters.length === all.length && clusters.every((cluster, i) => cluster === all[i]);
+      },
+    ),
+    { numRuns: 60 },
+  );
+  t.pass('in 60 runs');
+});
+
+t.test('where all has changed, little is read twice', async (t) => {
+  const extents = [{ start: 0, end: 9000 * SMALL }];
+  const all = clustersOf(extents);
+  const { clusters, read } = await readAll(extents, new Set(all));
+  t.same(clusters, all);
+  t.ok(read < 1.05 * all.length, 'at most a twentieth of it', { read });
+});
+
+t.test('an image without ranges gives nothing', async (t) => {
+  t.same(await readAll([], new Set()), { clusters: [], read: 0 });
+});
+
+t.test('takes in spans are what the image is', async (t) => {
+  const folder = tempDir(t);
+  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
+  // Spans of 4 MiB with room for 1 MiB, and an end in the middle of a cluster.
+  const bytes = 64 * MiB + 777;
+  const memory = 14 * MiB;
+  fs.writeFileSync(image, randomBytes(bytes, 1));
+  const judge = new Judge(folder, store);
+  const random = new Random(5);
+  const pools = new Pools();
+  t.teardown(() => pools.close());
+  // Threads from the first batch on: spans are read ahead of the one that is cut.
+  pools.start(place('scan', 2));
+  const ranges: Record<string, readonly (readonly [at: number, bytes: number])[]> = {
+    same: [],
+    scattered: random.pick(10, bytes / CLUSTER).map((cluster) => [cluster * CLUSTER + 9, 5]),
+    bulk: [
+      [3 * MiB + 100, 9 * MiB],
+      [40 * MiB, 2 * MiB],
+      [bytes - 70_000, 70_000],
+    ],
+    end: [[bytes - 1, 1]],
+    all: [[0, bytes]],
+  };
+  const options = {
+    image,
+    store,
+    memory,
+    threads: { scan: 2 },
+    pools,
+    compression: 'none',
+  } as const;
+  judge.remember(image, 'first');
+  await take({ ...options, tag: 'first' });
+  for (const [tag, changes] of Object.entries(ranges)) {
+    const before = fs.readFileSync(image);
+    for (const [at, length] of changes) patch(image, randomBytes(length, at + 3), at);
+    const after = fs.readFileSync(image);
+    let changed = 0;
+    for (let at = 0; at < bytes; at += CLUSTER) {
+      const end = Math.min(bytes, at + CLUSTER);
+      if (before.compare(after, at, end, at, end) !== 0) changed += 1;
+    }
+    judge.remember(image, tag);
+    const { stages, changedClusters, storedClusters } = await take({ ...options, tag });
+    t.same([changedClusters, storedClusters], [changed, changed], `${tag}: ${changed} clusters`);
+    const scan = stages.find(({ stage }) => stage === 'scan');
+    t.equal(scan?.threads, 2);
+    if (changed < 16) t.equal(scan?.batches, 17, 'a batch for 4 MiB each');
+    else t.ok((scan?.batches ?? 0) > 17, 'spans were cut', { batches: scan?.batches });
+  }
+  await judge.all(t);
+});
