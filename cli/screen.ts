@@ -62,6 +62,8 @@ export class Screen {
   readonly #options: CommonOptions;
   readonly #color: boolean;
   #lineShown = false;
+  /** Where the result went. */
+  #shownOn: NodeJS.WriteStream | undefined;
 
   constructor(options: CommonOptions) {
     this.#options = options;
@@ -129,8 +131,19 @@ export class Screen {
   /** The result: `value` for machines, `words` for people. `to`: where standard output is taken. */
   result(value: unknown, words: () => string, to: NodeJS.WriteStream = process.stdout): void {
     this.#clear();
+    this.#shownOn = to;
     if (this.#options.json) to.write(`${JSON.stringify(value, null, 2)}\n`);
     else if (!this.#options.quiet) to.write(`${words()}\n`);
+  }
+
+  /** Waits until a reader that is slower than we are has all of the result, or has gone away. */
+  async drained(): Promise<void> {
+    const stream = this.#shownOn;
+    if (!stream || stream.writableLength === 0) return;
+    await new Promise<void>((resolve) => {
+      stream.once('error', () => resolve());
+      stream.write('', () => resolve());
+    });
   }
 
   /** One sentence of what, one of what to do. Returns the exit code. */
@@ -185,15 +198,17 @@ export const columns = (
   right: readonly number[],
 ): string => {
   const all = [head, ...rows];
-  const widths = head.map((_, i) => Math.max(...all.map((row) => (row[i] ?? '').length)));
-  return all
-    .map((row) =>
-      row
-        .map((cell, i) =>
-          right.includes(i) ? cell.padStart(widths[i] ?? 0) : cell.padEnd(widths[i] ?? 0),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  // A column after the other: a list may have thousands of rows, and their cells are laid out in few calls.
+  const laid = head.map((_, i) => {
+    const cells = all.map((row) => row[i] ?? '');
+    const width = Math.max(...cells.map(({ length }) => length));
+    if (right.includes(i)) return cells.map((cell) => cell.padStart(width));
+    return i === head.length - 1 ? cells : cells.map((cell) => cell.padEnd(width));
+  });
+  const line = (n: number): string =>
+    laid
+      .map((cells) => cells[n])
+      .join('  ')
+      .trimEnd();
+  return all.map((_, n) => line(n)).join('\n');
 };

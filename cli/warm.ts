@@ -11,9 +11,28 @@ const VERBS: ReadonlySet<string> = new Set(['take', 'restore', 'verify', 'compar
 /** With less than this to read, a command may end before its threads have started. */
 const WORTH_THREADS = 32 * MiB;
 
-const isLarge = (path: string): boolean => {
+/** The first bytes of a qcow2 file, and where it says how large its disk is (docs/format.md). */
+const QCOW2_MAGIC = 0x5146_49fb;
+const DISK_SIZE_AT = 24;
+
+/** The size of a qcow2 file's disk in bytes; of any other file there is no telling. */
+const diskBytes = (path: string): number => {
+  const head = Buffer.alloc(DISK_SIZE_AT + 8);
+  const fd = fs.openSync(path, 'r');
+  try {
+    fs.readSync(fd, head, 0, head.length, 0);
+  } finally {
+    fs.closeSync(fd);
+  }
+  const isStore = head.readUInt32BE(0) === QCOW2_MAGIC;
+  return isStore ? Number(head.readBigUInt64BE(DISK_SIZE_AT)) : Number.POSITIVE_INFINITY;
+};
+
+/** True when a file has much to read; of one snapshot, when the store has many of a small image. */
+const isLarge = (path: string, verb: string): boolean => {
   const stat = fs.statSync(path, { throwIfNoEntry: false });
-  return stat?.isFile() === true && stat.blocks * BLOCK_BYTES >= WORTH_THREADS;
+  if (!stat?.isFile() || stat.blocks * BLOCK_BYTES < WORTH_THREADS) return false;
+  return verb === 'verify' || diskBytes(path) >= WORTH_THREADS;
 };
 
 /** Pools with as many threads as there are processors, if one of the words names a large file. */
@@ -21,7 +40,9 @@ export const warmPools = ([verb = '', ...words]: readonly string[]): Pools | und
   try {
     // With a dirty source, how large the image is says nothing.
     const whole = VERBS.has(verb) && !words.some((word) => word.startsWith('--dirty'));
-    return whole && words.some(isLarge) ? new Pools({ spare: availableParallelism() }) : undefined;
+    return whole && words.some((word) => isLarge(word, verb))
+      ? new Pools({ spare: availableParallelism() })
+      : undefined;
   } catch {
     return undefined; // Whatever is wrong with a path, the command itself says it better.
   }

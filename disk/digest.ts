@@ -24,10 +24,24 @@ interface Hash {
 
 const load = createRequire(import.meta.url);
 
-/** XXH3-128 with the store's 8-byte seed (xxHash 0.8 specification, section XXH3). */
-const openXxh3 = (seed: Uint8Array): Hash => {
-  const { XXHash128 } = load('xxhash-addon') as { XXHash128: new (seed: Buffer) => Hash };
-  return new XXHash128(Buffer.from(seed));
+/** XXH3-128 (xxHash 0.8 specification, section XXH3). */
+interface Xxh3 {
+  new (seed: Buffer): Hash;
+  /** With seed 0, all at once. */
+  hash(data: Uint8Array): Uint8Array;
+}
+
+const loadXxh3 = (): Xxh3 => (load('xxhash-addon') as { XXHash128: Xxh3 }).XXHash128;
+
+/** XXH3-128 with the store's 8-byte seed. */
+const openXxh3 = (seed: Uint8Array): Hash => new (loadXxh3())(Buffer.from(seed));
+
+let xxh3: Xxh3 | undefined;
+
+/** XXH3-128 with seed 0, for short pieces of data: 16 bytes in memory of their own. */
+export const shortHash = (data: Uint8Array): Uint8Array => {
+  xxh3 ??= loadXxh3();
+  return xxh3.hash(data);
 };
 
 /** Keyed BLAKE3, its first 16 bytes; the key is the store's seed, zero-padded to 32 bytes. */

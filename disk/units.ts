@@ -43,14 +43,12 @@ export const parseSize = (text: string): Bytes | undefined => {
   return Number.isSafeInteger(value) ? (value as Bytes) : undefined;
 };
 
+const SIZE_NAMES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
 /** Writes bytes as a person reads them: 1536 → "1.5 KiB". */
 export const formatSize = (value: number): string => {
-  const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-  let scaled = value;
-  let step = 0;
-  while (scaled >= 1024 && step < names.length - 1) {
-    scaled /= 1024;
-    step += 1;
-  }
-  return `${step === 0 ? Math.round(scaled) : scaled.toFixed(scaled < 10 ? 2 : 1)} ${names[step]}`;
+  const power = value < 1024 ? 0 : Math.floor(Math.log2(value) / 10);
+  const step = Math.min(power, SIZE_NAMES.length - 1);
+  const scaled = value / 1024 ** step;
+  return `${step === 0 ? Math.round(scaled) : scaled.toFixed(scaled < 10 ? 2 : 1)} ${SIZE_NAMES[step]}`;
 };

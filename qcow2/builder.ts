@@ -6,7 +6,8 @@ import type { Digester, GuestCluster, HostOffset } from '../disk/index.js';
 import { digestL1Entries, digestLayout } from './digest-layout.js';
 import { DigestReader, DigestWriter, inheritDigests } from './digests.js';
 import type { SnapshotRecord } from './record.js';
-import type { Snapshot, Store } from './store.js';
+import type { Snapshot } from './snapshot.js';
+import type { Store } from './store.js';
 import { Table } from './table.js';
 import { type TableSink, TreeWriter } from './tree.js';
 import { highOf, lowOf, packedHigh } from './words.js';
@@ -18,7 +19,8 @@ export type OwnSnapshot = Snapshot & { readonly record: SnapshotRecord };
 export interface Built {
   readonly l1: Table;
   readonly digestL1: number;
-  readonly root: Buffer;
+  /** Digest of the digests' index, in hexadecimal. */
+  readonly root: string;
   /** Size of the vmstate area in bytes. */
   readonly vmStateBytes: number;
 }

@@ -1,15 +1,15 @@
 // The checksum of our small records: the first 8 bytes of XXH3-128 with seed 0.
 
-import { DIGEST_BYTES, type Digester, openDigester } from '../disk/index.js';
+import { shortHash } from '../disk/index.js';
 
-let digester: Digester | undefined;
+const CHECKSUM_BYTES = 8;
 
 /** 8 bytes that notice any accidental change of `data`. */
-export const checksum = (data: Uint8Array): Buffer => {
-  const out = Buffer.alloc(DIGEST_BYTES);
-  digester ??= openDigester('xxh3-128', new Uint8Array(8));
-  digester.digest(data, out, 0);
-  return out.subarray(0, 8);
-};
+export const checksum = (data: Uint8Array): Buffer =>
+  Buffer.from(shortHash(data).subarray(0, CHECKSUM_BYTES));
 
-export const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+/** True when the 8 bytes at `view[at]` are the checksum of `data`. */
+export const isChecksum = (data: Uint8Array, view: DataView, at: number): boolean => {
+  const { buffer, byteOffset } = shortHash(data);
+  return new DataView(buffer, byteOffset).getBigUint64(0) === view.getBigUint64(at);
+};

@@ -14,12 +14,9 @@ export interface DigestLayout {
 }
 
 export const digestLayout = (geometry: Geometry, imageSize: number): DigestLayout => {
-  const table = geometry.clusters(geometry.clusters(imageSize) * DIGEST_BYTES);
-  return {
-    perCluster: geometry.clusterSize / DIGEST_BYTES,
-    table,
-    index: geometry.clusters(table * DIGEST_BYTES),
-  };
+  const perCluster = geometry.clusterSize / DIGEST_BYTES;
+  const table = Math.ceil(geometry.clusters(imageSize) / perCluster);
+  return { perCluster, table, index: Math.ceil(table / perCluster) };
 };
 
 /** L1 entries that a digest area takes. */

@@ -11,7 +11,8 @@ import { DIGEST_BYTES, type Digester, fault, isZeroDigest, sameDigest } from '..
 import { type DigestLayout, digestL1Entries, digestLayout } from './digest-layout.js';
 import type { Geometry } from './geometry.js';
 import type { SnapshotRecord } from './record.js';
-import type { Snapshot, Store } from './store.js';
+import type { Snapshot } from './snapshot.js';
+import type { Store } from './store.js';
 import type { Table } from './table.js';
 import { type TableSink, TreeWriter } from './tree.js';
 import { highOf, kindOf, lowOf, offsetOf } from './words.js';
@@ -66,9 +67,9 @@ export class DigestReader {
     for (let i = 0; i < this.layout.index; i += 1) {
       this.#readArea(this.layout.table + i).copy(this.index, i * clusterSize);
     }
-    const root = Buffer.alloc(DIGEST_BYTES);
-    digester.digest(this.index, root, 0);
-    if (!sameDigest(root, 0, this.#record.root, 0)) this.#damaged('the index of its digests');
+    if (rootOf(digester, this.index) !== this.#record.root) {
+      this.#damaged('the index of its digests');
+    }
   }
 
   #damaged(what: string): never {
@@ -275,8 +276,8 @@ export class DigestWriter {
     this.#tree.set(cluster, highOf(offset), lowOf(offset));
   }
 
-  /** Writes what is left and the index; returns the root. */
-  finish(): Buffer {
+  /** Writes what is left and the index; returns the root, in hexadecimal. */
+  finish(): string {
     this.#flush();
     const { clusterSize } = this.#geometry;
     const { table, index } = this.#layout;
@@ -289,11 +290,16 @@ export class DigestWriter {
       }
     }
     this.#tree.finish();
-    const root = Buffer.alloc(DIGEST_BYTES);
-    this.#digester.digest(this.#index, root, 0);
-    return root;
+    return rootOf(this.#digester, this.#index);
   }
 }
+
+/** The digest of an index, in hexadecimal. */
+const rootOf = (digester: Digester, index: Buffer): string => {
+  const root = Buffer.alloc(DIGEST_BYTES);
+  digester.digest(index, root, 0);
+  return root.toString('hex');
+};
 
 /** The part of a parent's L1 that holds its digests, laid out for a child. */
 export const inheritDigests = (

@@ -2,7 +2,7 @@
 // facts of the whole store.
 
 import { type DigestAlgorithm, fault } from '../disk/index.js';
-import { checksum, sameBytes } from './checksum.js';
+import { checksum, isChecksum } from './checksum.js';
 import { formatUuid, parseUuid } from './uuid.js';
 
 const END = 0;
@@ -176,6 +176,12 @@ export const encodeFacts = (facts: StoreFacts): Extension => {
   return { type: STORE_FACTS, data: Buffer.concat([body, checksum(body)]) };
 };
 
+/** True when the last 8 bytes are the checksum of those before them. */
+const isSealed = (data: Buffer): boolean => {
+  const end = data.length - CHECKSUM_BYTES;
+  return isChecksum(data.subarray(0, end), new DataView(data.buffer, data.byteOffset), end);
+};
+
 /** Finds and decodes the store's facts; undefined when nvsnap did not make the file. */
 export const decodeFacts = (
   path: string,
@@ -184,7 +190,7 @@ export const decodeFacts = (
   const data = extensions.find(({ type }) => type === STORE_FACTS)?.data;
   if (!data) return undefined;
   const body = data.subarray(0, -CHECKSUM_BYTES);
-  if (body.length < FACTS_FIXED_BYTES || !sameBytes(checksum(body), data.subarray(body.length))) {
+  if (body.length < FACTS_FIXED_BYTES || !isSealed(data)) {
     throw fault('store-damaged', {
       path,
       problem: "the store's facts do not match their checksum",
@@ -200,7 +206,7 @@ export const decodeFacts = (
     throw fault('store-unsupported', { path, feature: `the codec or digest "${codec}"` });
   }
   return {
-    uuid: formatUuid(body.subarray(4, 20)),
+    uuid: formatUuid(body.toString('hex', 4, 20)),
     digest,
     seed: body.subarray(20, 28),
     codec,

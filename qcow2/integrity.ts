@@ -17,7 +17,8 @@ import { DigestReader } from './digests.js';
 import { type Findings, hex } from './findings.js';
 import { recordMisfit } from './fits.js';
 import type { SnapshotRecord } from './record.js';
-import type { Snapshot, Store } from './store.js';
+import type { Snapshot } from './snapshot.js';
+import type { Store } from './store.js';
 import type { Table } from './table.js';
 import { COMPRESSED_HI, kindOf, offsetOf, ZERO_LO } from './words.js';
 

@@ -2,19 +2,23 @@
 // words for: lineage, the exact image size, where the digests are, and a checksum over all of it and
 // over the snapshot's own fields, so that a flipped bit in either is noticed.
 
-import { fault } from '../disk/index.js';
-import { checksum } from './checksum.js';
+import { type Fault, fault } from '../disk/index.js';
+import { checksum, isChecksum } from './checksum.js';
 import { MAX_PRIVATE_BYTES, type SnapshotEntry } from './snapshots.js';
 import { formatUuid, parseUuid } from './uuid.js';
 
 const MAGIC = 0x4e56_5331; // "NVS1"
 const VERSION = 1;
+/** The lengths of the texts, 2 bytes each, are the last of the fixed fields. */
+const LENGTHS_AT = 88;
 const FIXED_BYTES = 96;
+const UUIDS_AT = 8;
+/** Where the lengths are in what is hexadecimal from the uuids on. */
+const LENGTHS_DIGIT = 2 * (LENGTHS_AT - UUIDS_AT);
 const CHECKSUM_BYTES = 8;
 /** The image's name is cut to this, so that a record always fits. */
 const MAX_TEXT_BYTES = 512;
 const MAX_SHORT_TEXT_BYTES = 100;
-const TWO_32 = 2 ** 32;
 
 export interface SnapshotRecord {
   readonly uuid: string;
@@ -24,8 +28,8 @@ export interface SnapshotRecord {
   readonly imageSize: number;
   /** The L1 entry at which the digests begin. */
   readonly digestL1: number;
-  /** Digest of the digest table's index, 16 bytes. */
-  readonly root: Uint8Array;
+  /** Digest of the digest table's index, in hexadecimal. */
+  readonly root: string;
   /** Clusters stored by this take, and the bytes of their payloads. */
   readonly storedClusters: number;
   readonly storedBytes: number;
@@ -56,19 +60,23 @@ const identity = (entry: SnapshotEntry): string =>
     entry.l1Entries,
   ]);
 
-/** What is sealed lies here meanwhile: a store may have thousands of records, and each open looks at all. */
+/**
+ * What is sealed lies here meanwhile, the record's body before the seam and the snapshot's own fields after it: a store
+ * may have thousands of records, and a list looks at all.
+ */
 const SEALED = Buffer.alloc(4096);
-/** Bytes of UTF-8 for one character of a string at most. */
-const MAX_CHARACTER_BYTES = 3;
+const SEAM = MAX_PRIVATE_BYTES;
+const OWN = SEALED.subarray(SEAM);
+const ENCODER = new TextEncoder();
 
-/** The checksum over a snapshot's own fields and the record's body. */
-const seal = (entry: SnapshotEntry, body: Buffer): Buffer => {
+/** What the checksum of a record is over: its body, the first `length` bytes of `raw`, and the snapshot's own fields. */
+const sealedBytes = (entry: SnapshotEntry, raw: Buffer, length: number): Uint8Array => {
   const own = identity(entry);
-  if (body.length + own.length * MAX_CHARACTER_BYTES > SEALED.length) {
-    return checksum(Buffer.concat([body, Buffer.from(own)]));
-  }
-  SEALED.set(body);
-  return checksum(SEALED.subarray(0, body.length + SEALED.write(own, body.length)));
+  SEALED.set(raw, SEAM - length);
+  const { read, written } = ENCODER.encodeInto(own, OWN);
+  // Other programs may give a snapshot a name of 64 KiB.
+  if (read < own.length) return Buffer.concat([raw.subarray(0, length), Buffer.from(own)]);
+  return new Uint8Array(SEALED.buffer, SEALED.byteOffset + SEAM - length, length + written);
 };
 
 /** Encodes the record of `entry` (whose own `extra` is not looked at). */
@@ -86,65 +94,113 @@ export const encodeRecord = (record: SnapshotRecord, entry: SnapshotEntry): Buff
   fixed.set(parseUuid(record.parent), 24);
   fixed.writeBigUInt64BE(BigInt(record.imageSize), 40);
   fixed.writeUInt32BE(record.digestL1, 48);
-  fixed.set(record.root, 56);
+  fixed.write(record.root, 56, 'hex');
   fixed.writeBigUInt64BE(BigInt(record.storedClusters), 72);
   fixed.writeBigUInt64BE(BigInt(record.storedBytes), 80);
   texts.forEach((text, i) => {
-    fixed.writeUInt16BE(text.length, 88 + 2 * i);
+    fixed.writeUInt16BE(text.length, LENGTHS_AT + 2 * i);
   });
   const body = Buffer.concat([fixed, ...texts]);
-  return Buffer.concat([body, seal(entry, body)]);
+  return Buffer.concat([body, checksum(sealedBytes(entry, body, body.length))]);
 };
 
 export const MAX_RECORD_BYTES =
   FIXED_BYTES + 3 * MAX_SHORT_TEXT_BYTES + MAX_TEXT_BYTES + CHECKSUM_BYTES;
 if (MAX_RECORD_BYTES > MAX_PRIVATE_BYTES) throw new Error('a record may not fit its snapshot');
 
-/** A 64-bit count; none that nvsnap wrote is past 2^53. */
-const count64 = (path: string, raw: Buffer, at: number): number => {
-  const value = raw.readUInt32BE(at) * TWO_32 + raw.readUInt32BE(at + 4);
-  if (value > Number.MAX_SAFE_INTEGER) {
-    throw fault('store-damaged', { path, problem: "a snapshot's record holds an impossible size" });
-  }
-  return value;
+/** The words of a record; undefined where there is none. */
+const wordsOf = (raw: Buffer): DataView | undefined => {
+  if (raw.length < FIXED_BYTES + CHECKSUM_BYTES) return undefined;
+  const words = new DataView(raw.buffer, raw.byteOffset, raw.length);
+  return words.getUint32(0) === MAGIC ? words : undefined;
+};
+
+/**
+ * The L1 entry at which a snapshot's digests begin, as its record says before anybody has held it against its checksum;
+ * undefined when there is no record.
+ */
+export const claimedDigestL1 = ({ extra }: SnapshotEntry): number | undefined =>
+  wordsOf(extra)?.getUint32(48);
+
+/**
+ * A fault that is kept as what is known of a snapshot: where it was made interests nobody, and to find that out for
+ * 65536 damaged ones takes most of a second.
+ */
+const untraced = <C extends 'store-damaged' | 'store-unsupported'>(
+  ...words: Parameters<typeof fault<C>>
+): Fault => {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const made = fault(...words);
+  Error.stackTraceLimit = stackTraceLimit;
+  return made;
 };
 
 /** Decodes a snapshot's record; undefined when another program made the snapshot. */
 export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord | undefined => {
   const raw = entry.extra;
-  if (raw.length < FIXED_BYTES + CHECKSUM_BYTES || raw.readUInt32BE(0) !== MAGIC) return undefined;
-  const body = raw.subarray(0, -CHECKSUM_BYTES);
-  if (seal(entry, body).compare(raw, body.length) !== 0) {
-    throw fault('store-damaged', {
-      path,
-      problem: `the record of snapshot ${JSON.stringify(entry.tag)} does not match its checksum`,
-    });
+  const words = wordsOf(raw);
+  if (!words) return undefined;
+  const end = raw.length - CHECKSUM_BYTES;
+  if (!isChecksum(sealedBytes(entry, raw, end), words, end)) {
+    const name = JSON.stringify(entry.tag);
+    const problem = `the record of snapshot ${name} does not match its checksum`;
+    throw untraced('store-damaged', { path, problem });
   }
-  if (raw.readUInt16BE(4) !== VERSION) {
-    throw fault('store-unsupported', { path, feature: `record version ${raw.readUInt16BE(4)}` });
+  if (words.getUint16(4) !== VERSION) {
+    const feature = `record version ${words.getUint16(4)}`;
+    throw untraced('store-unsupported', { path, feature });
   }
-  const texts: string[] = [];
+  const hex = raw.toString('hex', UUIDS_AT, end);
+  const record = fieldsOf(hex, words, textsOf(path, raw, hex.slice(LENGTHS_DIGIT)));
+  const { imageSize, storedClusters, storedBytes } = record;
+  // None that nvsnap wrote is past 2^53.
+  if (Math.max(imageSize, storedClusters, storedBytes) > Number.MAX_SAFE_INTEGER) {
+    const problem = "a snapshot's record holds an impossible size";
+    throw untraced('store-damaged', { path, problem });
+  }
+  return record;
+};
+
+/** The texts of a record, in the order in which they lie there. */
+type Texts = Pick<SnapshotRecord, 'tool' | 'dirty' | 'epoch' | 'image'>;
+
+/** The lengths and the texts of the record that was looked at last, in hexadecimal: the next often has the same. */
+let last: { readonly key: string; readonly texts: Texts } | undefined;
+
+/** The texts, of which `key` is all there is in hexadecimal. */
+const textsOf = (path: string, raw: Buffer, key: string): Texts => {
+  if (last?.key === key) return last.texts;
+  const end = raw.length - CHECKSUM_BYTES;
   let at = FIXED_BYTES;
-  for (let i = 0; i < 4; i += 1) {
-    const length = raw.readUInt16BE(88 + 2 * i);
-    if (at + length > body.length) {
-      throw fault('store-damaged', { path, problem: "a snapshot's record is cut short" });
+  const next = (i: number): string => {
+    const from = at;
+    at += raw.readUInt16BE(LENGTHS_AT + 2 * i);
+    if (at > end) {
+      throw untraced('store-damaged', { path, problem: "a snapshot's record is cut short" });
     }
-    texts.push(body.toString('utf8', at, at + length));
-    at += length;
-  }
-  const [tool = '', dirty = '', epoch = '', image = ''] = texts;
+    return raw.toString('utf8', from, at);
+  };
+  const texts = { tool: next(0), dirty: next(1), epoch: next(2), image: next(3) };
+  last = { key, texts };
+  return texts;
+};
+
+/** All fields; `hex` has those from the uuid on. */
+const fieldsOf = (hex: string, words: DataView, texts: Texts): SnapshotRecord => {
+  // Before its own uuid: it is the one that was written last, where the snapshot before is the parent.
+  const parent = formatUuid(hex.slice(32, 64));
   return {
-    uuid: formatUuid(raw, 8),
-    parent: formatUuid(raw, 24),
-    imageSize: count64(path, raw, 40),
-    digestL1: raw.readUInt32BE(48),
-    root: raw.subarray(56, 72),
-    storedClusters: count64(path, raw, 72),
-    storedBytes: count64(path, raw, 80),
-    tool,
-    dirty,
-    epoch,
-    image,
+    uuid: formatUuid(hex.slice(0, 32)),
+    parent,
+    imageSize: Number(words.getBigUint64(40)),
+    digestL1: words.getUint32(48),
+    root: hex.slice(96, 128),
+    storedClusters: Number(words.getBigUint64(72)),
+    storedBytes: Number(words.getBigUint64(80)),
+    tool: texts.tool,
+    dirty: texts.dirty,
+    epoch: texts.epoch,
+    image: texts.image,
   };
 };

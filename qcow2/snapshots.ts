@@ -1,4 +1,5 @@
-// The snapshot table (specification, "Snapshots"). Pure codec.
+// The snapshot table (specification, "Snapshots"). Pure codec. A table may have thousands of entries
+// and every command reads it, so numbers are read through one view, and a table is written into one buffer.
 
 import { fault } from '../disk/index.js';
 import { MAX_SNAPSHOT_TABLE_BYTES } from './header.js';
@@ -11,7 +12,6 @@ export const MAX_EXTRA_BYTES = 1024;
 /** What is left for our record. */
 export const MAX_PRIVATE_BYTES = MAX_EXTRA_BYTES - STANDARD_EXTRA_BYTES;
 export const MAX_TAG_BYTES = 255;
-const TWO_32 = 2 ** 32;
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 
 export interface SnapshotEntry {
@@ -35,96 +35,127 @@ export interface SnapshotEntry {
 
 const padded = (length: number): number => Math.ceil(length / 8) * 8;
 
-const number64 = (raw: Buffer, at: number, path: string): number => {
-  const value = raw.readUInt32BE(at) * TWO_32 + raw.readUInt32BE(at + 4);
-  if (value > Number.MAX_SAFE_INTEGER) {
-    throw fault('store-damaged', { path, problem: 'a snapshot record holds an impossible size' });
+const viewOf = (raw: Buffer): DataView => new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
+
+/** High halves past this belong to numbers past 2^53. */
+const MOST_HIGH = 0x1f_ffff;
+
+/**
+ * Bytes that the table which begins at `raw[0]` takes; undefined when `raw` ends before it does. With this, everything
+ * that must hold of its entries has been looked at.
+ */
+export const measureSnapshots = (path: string, raw: Buffer, count: number): number | undefined => {
+  const refuse = (problem: string): never => {
+    throw fault('store-damaged', { path, problem });
+  };
+  const view = viewOf(raw);
+  let at = 0;
+  for (let i = 0; i < count; i += 1) {
+    const extraAt = at + FIXED_BYTES;
+    if (extraAt > raw.length) return undefined;
+    const extraBytes = view.getUint32(at + 36);
+    if (extraBytes > MAX_EXTRA_BYTES) {
+      refuse('a snapshot record has over 1024 bytes of extra data');
+    }
+    const bytes = FIXED_BYTES + extraBytes + view.getUint16(at + 12) + view.getUint16(at + 14);
+    if (at + bytes > raw.length) return undefined;
+    if (
+      view.getUint32(at) > MOST_HIGH ||
+      (extraBytes >= 8 && view.getUint32(extraAt) > MOST_HIGH) ||
+      (extraBytes >= 16 && view.getUint32(extraAt + 8) > MOST_HIGH)
+    ) {
+      refuse('a snapshot record holds an impossible size');
+    }
+    at += padded(bytes);
   }
-  return value;
+  return at;
 };
 
-const decodeOne = (path: string, raw: Buffer, at: number): [SnapshotEntry, number] => {
-  const cut = (): never => {
-    throw fault('store-damaged', { path, problem: 'its snapshot table is cut short' });
-  };
-  if (at + FIXED_BYTES > raw.length) cut();
-  const idBytes = raw.readUInt16BE(at + 12);
-  const tagBytes = raw.readUInt16BE(at + 14);
-  const extraBytes = raw.readUInt32BE(at + 36);
-  if (extraBytes > MAX_EXTRA_BYTES) {
-    throw fault('store-damaged', {
-      path,
-      problem: 'a snapshot record has over 1024 bytes of extra data',
-    });
-  }
-  const extraAt = at + FIXED_BYTES;
-  const idAt = extraAt + extraBytes;
-  const end = idAt + idBytes + tagBytes;
-  if (end > raw.length) cut();
-  const has = (bytes: number): boolean => extraBytes >= bytes;
-  const entry: SnapshotEntry = {
-    l1Offset: number64(raw, at, path),
-    l1Entries: raw.readUInt32BE(at + 8),
-    id: raw.toString('utf8', idAt, idAt + idBytes),
-    tag: raw.toString('utf8', idAt + idBytes, end),
-    seconds: raw.readUInt32BE(at + 16),
-    nanoseconds: raw.readUInt32BE(at + 20),
-    vmClock: raw.readBigUInt64BE(at + 24),
-    vmStateBytes: has(8) ? number64(raw, extraAt, path) : raw.readUInt32BE(at + 32),
-    diskSize: has(16) ? number64(raw, extraAt + 8, path) : undefined,
-    icount: has(24) ? raw.readBigUInt64BE(extraAt + 16) : NO_ICOUNT,
-    extra: raw.subarray(Math.min(extraAt + STANDARD_EXTRA_BYTES, idAt), idAt),
-  };
-  return [entry, at + padded(end - at)];
-};
-
-/** A decoded table and the bytes it takes. */
-export interface SnapshotTable {
-  readonly entries: readonly SnapshotEntry[];
-  readonly bytes: number;
-}
-
-/** Decodes the table that begins at `raw[0]`; `raw` may be longer than the table. */
-export const decodeSnapshots = (path: string, raw: Buffer, count: number): SnapshotTable => {
+/** Decodes the `count` entries of a table that has been measured; `raw` may be longer than the table. */
+export const decodeSnapshots = (raw: Buffer, count: number): SnapshotEntry[] => {
+  const view = viewOf(raw);
   const entries: SnapshotEntry[] = [];
   let at = 0;
   for (let i = 0; i < count; i += 1) {
-    const [entry, next] = decodeOne(path, raw, at);
-    entries.push(entry);
-    at = next;
+    const idAt = at + FIXED_BYTES + view.getUint32(at + 36);
+    const tagAt = idAt + view.getUint16(at + 12);
+    const end = tagAt + view.getUint16(at + 14);
+    const id = raw.toString('utf8', idAt, tagAt);
+    const tag = raw.toString('utf8', tagAt, end);
+    const recordAt = at + FIXED_BYTES + STANDARD_EXTRA_BYTES;
+    entries.push(decodeOne(view, at, id, tag, raw.subarray(Math.min(recordAt, idAt), idAt)));
+    at += padded(end - at);
   }
-  return { entries, bytes: at };
+  return entries;
 };
 
-const encodeOne = (entry: SnapshotEntry): Buffer => {
-  const id = Buffer.from(entry.id, 'utf8');
-  const tag = Buffer.from(entry.tag, 'utf8');
-  const extraBytes = STANDARD_EXTRA_BYTES + entry.extra.length;
-  const raw = Buffer.alloc(padded(FIXED_BYTES + extraBytes + id.length + tag.length));
-  raw.writeBigUInt64BE(BigInt(entry.l1Offset), 0);
-  raw.writeUInt32BE(entry.l1Entries, 8);
-  raw.writeUInt16BE(id.length, 12);
-  raw.writeUInt16BE(tag.length, 14);
-  raw.writeUInt32BE(entry.seconds, 16);
-  raw.writeUInt32BE(entry.nanoseconds, 20);
-  raw.writeBigUInt64BE(entry.vmClock, 24);
-  raw.writeUInt32BE(Math.min(entry.vmStateBytes, 0xffff_ffff), 32);
-  raw.writeUInt32BE(extraBytes, 36);
-  raw.writeBigUInt64BE(BigInt(entry.vmStateBytes), 40);
-  raw.writeBigUInt64BE(BigInt(entry.diskSize ?? 0), 48);
-  raw.writeBigUInt64BE(entry.icount, 56);
-  raw.set(entry.extra, FIXED_BYTES + STANDARD_EXTRA_BYTES);
-  raw.set(id, FIXED_BYTES + extraBytes);
-  raw.set(tag, FIXED_BYTES + extraBytes + id.length);
-  return raw;
+const decodeOne = (
+  view: DataView,
+  at: number,
+  id: string,
+  tag: string,
+  extra: Buffer,
+): SnapshotEntry => {
+  const extraAt = at + FIXED_BYTES;
+  const has = view.getUint32(at + 36);
+  return {
+    l1Offset: Number(view.getBigUint64(at)),
+    l1Entries: view.getUint32(at + 8),
+    id,
+    tag,
+    seconds: view.getUint32(at + 16),
+    nanoseconds: view.getUint32(at + 20),
+    vmClock: view.getBigUint64(at + 24),
+    vmStateBytes: has >= 8 ? Number(view.getBigUint64(extraAt)) : view.getUint32(at + 32),
+    diskSize: has >= 16 ? Number(view.getBigUint64(extraAt + 8)) : undefined,
+    icount: has >= 24 ? view.getBigUint64(extraAt + 16) : NO_ICOUNT,
+    extra,
+  };
+};
+
+/** Bytes of one entry, with its padding. */
+const entryBytes = ({ id, tag, extra }: SnapshotEntry): number =>
+  padded(
+    FIXED_BYTES +
+      STANDARD_EXTRA_BYTES +
+      extra.length +
+      Buffer.byteLength(id) +
+      Buffer.byteLength(tag),
+  );
+
+/** Writes one entry to `raw[at]`, where zeros are; returns where the next one begins. */
+const encodeOne = (entry: SnapshotEntry, raw: Buffer, view: DataView, at: number): number => {
+  const extraAt = at + FIXED_BYTES;
+  const recordAt = extraAt + STANDARD_EXTRA_BYTES;
+  const idAt = recordAt + entry.extra.length;
+  const tagAt = idAt + raw.write(entry.id, idAt);
+  const end = tagAt + raw.write(entry.tag, tagAt);
+  raw.set(entry.extra, recordAt);
+  view.setBigUint64(at, BigInt(entry.l1Offset));
+  view.setUint32(at + 8, entry.l1Entries);
+  raw.writeUInt16BE(tagAt - idAt, at + 12);
+  raw.writeUInt16BE(end - tagAt, at + 14);
+  view.setUint32(at + 16, entry.seconds);
+  view.setUint32(at + 20, entry.nanoseconds);
+  view.setBigUint64(at + 24, entry.vmClock);
+  view.setUint32(at + 32, Math.min(entry.vmStateBytes, 0xffff_ffff));
+  view.setUint32(at + 36, idAt - extraAt);
+  view.setBigUint64(extraAt, BigInt(entry.vmStateBytes));
+  view.setBigUint64(extraAt + 8, BigInt(entry.diskSize ?? 0));
+  view.setBigUint64(extraAt + 16, entry.icount);
+  return at + padded(end - at);
 };
 
 /** Encodes the whole table; refuses one that QEMU would not read. */
 export const encodeSnapshots = (path: string, entries: readonly SnapshotEntry[]): Buffer => {
-  const raw = Buffer.concat(entries.map(encodeOne));
-  if (raw.length > MAX_SNAPSHOT_TABLE_BYTES) {
+  const length = entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
+  if (length > MAX_SNAPSHOT_TABLE_BYTES) {
     throw fault('store-full', { path, limit: 'its snapshot table would be larger than 64 MiB' });
   }
+  const raw = Buffer.alloc(length);
+  const view = viewOf(raw);
+  let at = 0;
+  for (const entry of entries) at = encodeOne(entry, raw, view, at);
   return raw;
 };
 

@@ -1,15 +1,7 @@
 // Reading a store: the header, its extensions, the snapshot table and the tables below it. Every
 // offset and count is bounded by the file before anything is read or allocated.
 
-import {
-  errnoOf,
-  Fault,
-  type File,
-  fault,
-  type HostOffset,
-  openFile,
-  reasonOf,
-} from '../disk/index.js';
+import { errnoOf, type File, fault, type HostOffset, openFile, reasonOf } from '../disk/index.js';
 import {
   decodeExtensions,
   decodeFacts,
@@ -18,7 +10,6 @@ import {
   nameOfFeature,
   type StoreFacts,
 } from './extensions.js';
-import { recordMisfit, tableMisfit } from './fits.js';
 import { Geometry, MIN_EXTENDED_CLUSTER_BITS } from './geometry.js';
 import {
   decodeHeader,
@@ -28,23 +19,16 @@ import {
   MAX_SNAPSHOT_TABLE_BYTES,
 } from './header.js';
 import { type L2Kind, L2Table } from './l2.js';
-import { decodeRecord, type SnapshotRecord } from './record.js';
-import { decodeSnapshots, type SnapshotEntry, type SnapshotTable } from './snapshots.js';
+import { Judge, type Snapshot, StoredSnapshot } from './snapshot.js';
+import { decodeSnapshots, measureSnapshots, type SnapshotEntry } from './snapshots.js';
 import { Table } from './table.js';
-
-/** One snapshot of a store. `record` is there when nvsnap made it. */
-export interface Snapshot {
-  readonly entry: SnapshotEntry;
-  readonly record: SnapshotRecord | undefined;
-  /**
-   * Why the record cannot be believed; whoever wants this snapshot's content is told. Made when it is asked for:
-   * a file may say that it holds 65536 snapshots.
-   */
-  readonly damage?: () => Fault;
-}
 
 /** L1 tables kept in memory; an L1 table may have 32 MiB. */
 const KEPT_L1_TABLES = 4;
+
+/** What is read of a snapshot table at first: so much for each entry, most of which have some 300 bytes. */
+const LIKELY_ENTRY_BYTES = 512;
+const MIN_TABLE_READ = 64 * 1024;
 
 /** How often a reader tries again when a writer publishes while it reads the tables. */
 const OPEN_TRIES = 10;
@@ -56,9 +40,10 @@ export class Store {
   readonly extensions: readonly Extension[];
   /** What is true of the whole store; undefined when nvsnap did not make the file. */
   readonly facts: StoreFacts | undefined;
-  readonly snapshots: readonly Snapshot[];
   /** Bytes of the snapshot table. */
   readonly snapshotTableBytes: number;
+  readonly #snapshotTable: Buffer;
+  #snapshots: readonly Snapshot[] | undefined;
   readonly #l1s = new Map<string, Table>();
   /** For `peekL2`. */
   #scratch: Buffer | undefined;
@@ -79,9 +64,9 @@ export class Store {
     this.extensions = isAdopted ? [encodeFacts(adoption), ...extensions] : extensions;
     this.facts = facts ?? adoption;
     this.#refuseUnknownFeatures();
-    const table = this.#readSnapshots();
+    const table = this.#readSnapshotTable();
+    this.#snapshotTable = table.raw;
     this.snapshotTableBytes = table.bytes;
-    this.snapshots = withoutTraces(() => table.entries.map((entry) => this.#snapshot(entry)));
   }
 
   /** Opens a store for reading ("r") or writing ("r+"); the caller closes `store.file`. */
@@ -129,35 +114,18 @@ export class Store {
     return this.file.path;
   }
 
-  #damaged(problem: string): never {
-    throw fault('store-damaged', { path: this.path, problem });
+  /** Oldest first; decoded when they are asked for. */
+  get snapshots(): readonly Snapshot[] {
+    if (!this.#snapshots) {
+      const judge = new Judge(this);
+      const entries = decodeSnapshots(this.#snapshotTable, this.header.snapshotCount);
+      this.#snapshots = entries.map((entry) => new StoredSnapshot(judge, entry));
+    }
+    return this.#snapshots;
   }
 
-  /** One damaged record must not keep anyone from the other snapshots. */
-  #snapshot(entry: SnapshotEntry): Snapshot {
-    const damage = (problem: string) => () => fault('store-damaged', { path: this.path, problem });
-    const name = JSON.stringify(entry.tag);
-    try {
-      const record = decodeRecord(this.path, entry);
-      if (!record && this.facts && entry.extra.length > 0) {
-        return { entry, record, damage: damage(`the record of snapshot ${name} is not readable`) };
-      }
-      if (record && !this.facts) {
-        return { entry, record, damage: damage('it holds records of nvsnap, but not its own') };
-      }
-      const table = tableMisfit(this.header, this.geometry, entry);
-      if (table) {
-        return { entry, record, damage: damage(`the L1 table of snapshot ${name} ${table}`) };
-      }
-      const misfit = record && recordMisfit(this.header, this.geometry, entry, record);
-      if (misfit) {
-        return { entry, record, damage: damage(`the record of snapshot ${name} ${misfit}`) };
-      }
-      return { entry, record };
-    } catch (error) {
-      if (error instanceof Fault) return { entry, record: undefined, damage: () => error };
-      throw error;
-    }
+  #damaged(problem: string): never {
+    throw fault('store-damaged', { path: this.path, problem });
   }
 
   #refuseUnknownFeatures(): void {
@@ -229,18 +197,20 @@ export class Store {
     raw.fill(0, got);
   }
 
-  #readSnapshots(): SnapshotTable {
+  /** The snapshot table, looked at as far as a table has rules; it may be followed by other bytes. */
+  #readSnapshotTable(): { readonly raw: Buffer; readonly bytes: number } {
     const { snapshotCount, snapshotsOffset } = this.header;
-    if (snapshotCount === 0) return { entries: [], bytes: 0 };
+    if (snapshotCount === 0) return { raw: Buffer.alloc(0), bytes: 0 };
     const available = Math.max(0, this.file.size() - snapshotsOffset);
-    // The table's length is not stored: read ahead in growing steps until it decodes.
-    for (let length = 64 * 1024; ; length *= 4) {
-      const raw = this.#readUpTo(snapshotsOffset, Math.min(length, available));
-      try {
-        return decodeSnapshots(this.path, raw, snapshotCount);
-      } catch (error) {
-        if (length >= Math.min(available, MAX_SNAPSHOT_TABLE_BYTES)) throw error;
-      }
+    const most = Math.min(available, MAX_SNAPSHOT_TABLE_BYTES);
+    // The table's length is not stored: what is read ahead suffices nearly always, or else grows.
+    let length = Math.max(MIN_TABLE_READ, snapshotCount * LIKELY_ENTRY_BYTES);
+    for (;;) {
+      const raw = this.#readUpTo(snapshotsOffset, Math.min(length, most));
+      const bytes = measureSnapshots(this.path, raw, snapshotCount);
+      if (bytes !== undefined) return { raw, bytes };
+      if (length >= most) this.#damaged('its snapshot table is cut short');
+      length *= 4;
     }
   }
 
@@ -311,20 +281,6 @@ export class Store {
     return this.#readMeta(offset, this.geometry.clusterSize, what);
   }
 }
-
-/**
- * Faults made here are kept as what is known of a snapshot; where they were made interests nobody, and finding that out
- * for 65536 damaged snapshots takes most of a second.
- */
-const withoutTraces = <T>(make: () => T): T => {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = 0;
-  try {
-    return make();
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
-};
 
 const headerBytes = (file: File): Buffer => {
   const raw = Buffer.alloc(112);

@@ -49,10 +49,11 @@ export interface StoreInfo {
 }
 
 /** The tags by uuid: a store may hold many thousands. */
-const tagsOf = (store: Store): ReadonlyMap<string, string> =>
-  new Map(
-    store.snapshots.flatMap(({ entry, record }) => (record ? [[record.uuid, entry.tag]] : [])),
-  );
+const tagsOf = (store: Store): ReadonlyMap<string, string> => {
+  const tags = new Map<string, string>();
+  for (const { entry, record } of store.snapshots) if (record) tags.set(record.uuid, entry.tag);
+  return tags;
+};
 
 const describe = (
   store: Store,
@@ -66,8 +67,8 @@ const describe = (
     uuid: record?.uuid ?? null,
     parent: record && !isNilUuid(record.parent) ? (tags.get(record.parent) ?? record.parent) : null,
     date: new Date(entry.seconds * 1000 + Math.floor(entry.nanoseconds / 1e6)).toISOString(),
-    imageBytes: imageSizeOf(store, snapshot),
-    root: record ? Buffer.from(record.root).toString('hex') : null,
+    imageBytes: imageSizeOf(store, { entry, record }),
+    root: record?.root ?? null,
     storedClusters: record?.storedClusters ?? null,
     storedBytes: record?.storedBytes ?? null,
     dirty: record?.dirty ?? null,

@@ -31,7 +31,7 @@ const RECORD: SnapshotRecord = {
   parent: NIL_UUID,
   imageSize: 511,
   digestL1: 1,
-  root: bytes('a0a1a2a3a4a5a6a7a8a9aaabacadaeaf'),
+  root: 'a0a1a2a3a4a5a6a7a8a9aaabacadaeaf',
   storedClusters: 2,
   storedBytes: 77,
   tool: 'nvsnap 1',
@@ -116,6 +116,26 @@ t.test('a forged record is refused where it cannot be true', async (t) => {
   t.equal(refused(94, '0005'), 'store-damaged', 'a text that leaves the record');
 });
 
+t.test('a snapshot may have a name of any length', async (t) => {
+  for (const length of [2900, 3100, 20_000]) {
+    const named = { ...ENTRY, tag: 'é'.repeat(length / 2) };
+    const extra = encodeRecord(RECORD, named);
+    t.same(decoded(named, extra), RECORD);
+    const other = { ...named, tag: `${named.tag.slice(1)}e` };
+    t.equal(
+      faultOf(() => decoded(other, extra)),
+      'store-damaged',
+    );
+  }
+});
+
+t.test('records with other texts, one after the other', async (t) => {
+  const other = { ...RECORD, parent: RECORD.uuid, dirty: 'bitmap', epoch: '7', image: '/imé' };
+  for (const record of [RECORD, other, other, RECORD]) {
+    t.same(decoded(ENTRY, encodeRecord(record, ENTRY)), record);
+  }
+});
+
 t.test('long texts are cut between characters', async (t) => {
   const extra = encodeRecord(
     { ...RECORD, tool: 't'.repeat(101), dirty: 'é'.repeat(60), image: `/${'字'.repeat(400)}` },
@@ -137,7 +157,9 @@ const records: fc.Arbitrary<SnapshotRecord> = plainRecord({
   parent: fc.oneof(fc.uuid(), fc.constant(NIL_UUID)),
   imageSize: fc.maxSafeNat(),
   digestL1: fc.nat(0xffff_ffff),
-  root: fc.uint8Array({ minLength: 16, maxLength: 16 }).map((root) => Buffer.from(root)),
+  root: fc
+    .uint8Array({ minLength: 16, maxLength: 16 })
+    .map((root) => Buffer.from(root).toString('hex')),
   storedClusters: fc.maxSafeNat(),
   storedBytes: fc.maxSafeNat(),
   tool: text(100),

@@ -1,16 +1,14 @@
 // Memory is bounded by the slabs, not by the image: 4 GiB of real data, and 1 TiB with data strewn
-// over it, in every codec. The slice does the same on less data.
+// over it, in every codec, and by a bitmap. The slice does the same on less data.
 
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { makeImage } from '../../bench/index.js';
-import { sameFile, tempDir } from '../tools/files.js';
-import { assertFootprint } from '../tools/footprint.js';
-
-const MiB = 2 ** 20;
-const GiB = 2 ** 30;
-const TiB = 2 ** 40;
+import { bitmapBytes, GiB, KiB, MiB, setBits, TiB } from '../../disk/index.js';
+import { list, restore, take } from '../../snapshot/index.js';
+import { Random, sameFile, tempDir } from '../tools/files.js';
+import { assertFootprint, footprint } from '../tools/footprint.js';
 
 const FULL = process.env.NVSNAP_SLOW === 'full';
 t.setTimeout((FULL ? 60 : 10) * 60_000);
@@ -102,4 +100,52 @@ t.test(`1 TiB with ${STREWN_BYTES / MiB} MiB of data`, async (t) => {
   strew(data, image, TiB);
   const same = (output: string): boolean => isStrewn(data, output, TiB);
   await assertCodecs(t, dir, image, { codecs: STREWN_CODECS, dataBytes: STREWN_BYTES, same });
+});
+
+const PAGE = 4 * KiB;
+const CLUSTER = 64 * KiB;
+const CHANGED_BYTES = 64 * MiB;
+/** The bitmap alone has 32 MiB, and 5 bytes go to each cluster of the store. */
+const PEAK_BYTES = 512 * MiB;
+
+/** Writes noise to as much of every piece, in the sparse image and in the file of its pieces; fills in a bitmap. */
+const change = (from: string, image: string, size: number, bits: Uint8Array): void => {
+  const random = new Random(9);
+  const [source, target] = [fs.openSync(from, 'r+'), fs.openSync(image, 'r+')];
+  const pieces = fs.fstatSync(source).size / PIECE_BYTES;
+  const clusters = CHANGED_BYTES / CLUSTER / pieces;
+  for (let i = 0; i < pieces * clusters; i += 1) {
+    const piece = i % pieces;
+    // Every other cluster, so that none adjoins the next.
+    const within = 2 * Math.floor(i / pieces) * CLUSTER;
+    const at = placeOf(piece, pieces, size) + within;
+    const noise = random.bytes(CLUSTER);
+    fs.writeSync(source, noise, 0, CLUSTER, piece * PIECE_BYTES + within);
+    fs.writeSync(target, noise, 0, CLUSTER, at);
+    setBits(bits, PAGE, { start: at, end: at + CLUSTER });
+  }
+  for (const fd of [source, target]) fs.closeSync(fd);
+};
+
+t.test(`1 TiB by bitmap, ${CHANGED_BYTES / MiB} MiB changed`, async (t) => {
+  const dir = tempDir(t);
+  const [data, image, store, bitmap, output] = ['data', 'image', 'store', 'bitmap', 'output'].map(
+    (name) => join(dir, name),
+  ) as [string, string, string, string, string];
+  await makeImage({ path: data, size: STREWN_BYTES, seed: 8 });
+  strew(data, image, TiB);
+  const bits = Buffer.alloc(bitmapBytes(TiB, PAGE));
+  const dirty = `bitmap:${bitmap}`;
+  fs.writeFileSync(bitmap, bits);
+  await take({ image, store, tag: 'a', compression: 'none', dirty });
+  change(data, image, TiB, bits);
+  fs.writeFileSync(bitmap, bits);
+  const options = { image, store, tag: 'b', dirty };
+  const { peak, readBytes } = await footprint({ verb: 'take', options });
+  t.ok(peak <= PEAK_BYTES, `peak ${Math.round(peak / MiB)} MiB, at most ${PEAK_BYTES / MiB} MiB`);
+  t.equal(readBytes, CHANGED_BYTES, 'what the bitmap names is read');
+  const [, b] = await list({ store });
+  t.match(b, { dirty: 'bitmap', storedBytes: CHANGED_BYTES }, 'and stored');
+  await restore({ store, snapshot: 'b', output });
+  t.ok(isStrewn(data, output, TiB), 'restored as it was');
 });

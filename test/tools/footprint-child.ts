@@ -8,6 +8,7 @@ import { peakMemory } from './peak.js';
 
 const job = JSON.parse(process.argv[2] ?? '') as FootprintJob;
 const samples: MemorySample[] = [];
+let readBytes: number | undefined;
 const sample = ({ doneBytes }: { readonly doneBytes: number }): void => {
   samples.push({ doneBytes, rss: process.memoryUsage.rss() });
 };
@@ -19,9 +20,9 @@ if (job.verb === 'bulk') {
 } else {
   const events = createEmitter();
   events.on('progress', sample);
-  if (job.verb === 'take') await take({ ...job.options, events });
+  if (job.verb === 'take') ({ readBytes } = await take({ ...job.options, events }));
   else await restore({ ...job.options, events });
 }
 // ru_maxrss may be higher than the peak: it keeps that of the process that started this one.
 const maxRss = process.resourceUsage().maxRSS * 1024;
-console.log(JSON.stringify({ peak: peakMemory(), maxRss, samples }));
+console.log(JSON.stringify({ peak: peakMemory(), maxRss, readBytes, samples }));

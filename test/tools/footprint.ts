@@ -33,6 +33,8 @@ export interface Footprint {
   /** Highest resident bytes, as the process's own status says. */
   readonly peak: number;
   readonly maxRss: number;
+  /** Bytes of the image that a take has read. */
+  readonly readBytes?: number;
   /** In order; the last is of the end of the run. */
   readonly samples: readonly MemorySample[];
 }
