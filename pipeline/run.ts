@@ -90,7 +90,7 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     stages.map((stage) => stage.report(elapsedMs));
   const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
   meter.advance(line.skippedBytes ?? 0);
-  const ended = (batch: Batch): void => meter.advance(batch.length);
+  const ended = (batch: Batch): void => meter.advance(batch.bytes);
   let before: Lane | undefined;
   const lanes = line.steps.map((step) => {
     if (isMain(step)) return mainLane(step);

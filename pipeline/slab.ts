@@ -128,7 +128,15 @@ export class Batch {
     this.digested = false;
     this.unproven = false;
     this.#head[5] = 0;
+    this.#head[6] = 0;
     this.kinds.fill(Kind.plain, 0, this.count);
+  }
+
+  /** Clusters [from, to) are not to be looked at: they are as `known` says. */
+  omit(from: number, to: number): void {
+    this.kinds.fill(Kind.same, from, to);
+    this.known.copy(this.digests, from * DIGEST_BYTES, from * DIGEST_BYTES, to * DIGEST_BYTES);
+    this.#head[6] = (this.#head[6] as number) + (to - from) * this.layout.clusterSize;
   }
 
   /** Gives cluster `i` room for its bytes; false when there is none left. */
@@ -146,8 +154,13 @@ export class Batch {
     return (this.#slots ? (this.#slots[i] as number) : i) * this.layout.clusterSize;
   }
 
-  /** Cuts the batch to its first `clusters` clusters. */
+  /** Cuts the batch to its first `clusters` clusters. Omitted ones must be the only ones that are `same` so far. */
   shorten(clusters: number): void {
+    if (this.#head[6] !== 0) {
+      const rest = this.kinds.subarray(Math.min(clusters, this.count), this.count);
+      const omitted = rest.reduce((sum, kind) => sum + (kind === Kind.same ? 1 : 0), 0);
+      this.#head[6] = (this.#head[6] as number) - omitted * this.layout.clusterSize;
+    }
     this.#head[1] = Math.min(this.length, clusters * this.layout.clusterSize);
     this.live = clusters;
   }
@@ -160,6 +173,11 @@ export class Batch {
   /** Image bytes in the batch; only the last cluster of an image may be short. */
   get length(): number {
     return this.#head[1] as number;
+  }
+
+  /** Image bytes of the clusters that were not omitted. */
+  get bytes(): number {
+    return this.length - (this.#head[6] as number);
   }
 
   /** Number of clusters. */

@@ -180,7 +180,7 @@ export class StageRun {
     this.#lastOffset = batch.offset;
     const outcome = await (this.#beginsHere ? this.#runHere(batch) : this.#runThere(batch));
     if ('fault' in outcome) throw new Fault(outcome.fault, new Error(outcome.trace));
-    this.#tally.end(outcome.micros, batch.length);
+    this.#tally.end(outcome.micros, batch.bytes);
     this.#events?.emit('batch', {
       stage: this.use.name,
       offset: batch.offset,

@@ -144,7 +144,8 @@ export class Draft {
     const memory = memoryOf(this.#options.memory) - (contents?.bytes ?? 0);
     const { line } = this.#target;
     // A user's stage may look at all that a batch stands for.
-    const spans = line.names.length > 0 ? undefined : this.#feed.spans;
+    const known = this.#builder.parentDigests;
+    const spans = line.names.length > 0 || !known ? undefined : this.#feed.spans;
     const light = !spans && (mostlySame || codec === 'none');
     const roomBytes = batchBytesFor(clusterSize, imageSize, memory, light);
     const batchBytes = spans ? spanBytesFor(roomBytes, imageSize) : roomBytes;
@@ -170,12 +171,11 @@ export class Draft {
     const packedBytes = codec === 'none' && !line.links ? 0 : roomBytes + room * line.growth;
     const layout = { clusterSize, clusters: batchBytes / clusterSize, room, packedBytes };
     const slabs = planSlabs(layout, steps, batches, memory, pools);
-    const known = this.#builder.parentDigests;
     const reports = await run({
       verb,
       slabs,
       pools,
-      source: () => (spans ?? this.#feed).source(slabs, known),
+      source: () => (spans && known ? spans.source(slabs, known) : this.#feed.source(slabs, known)),
       steps,
       sink: (batch) => this.#record(batch),
       totalBytes: imageSize,

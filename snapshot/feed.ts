@@ -23,7 +23,7 @@ export interface Feed {
   readonly gaps: readonly Extent[];
   /** Leased, begun batches in image order; `known` are the parent's digests. */
   source(slabs: SlabPool, known: DigestReader | undefined): AsyncGenerator<Batch>;
-  /** The same in spans; left out where batches must have room for all that they stand for. */
+  /** The same beside a parent, in spans; left out where batches must have room for all that they stand for. */
   readonly spans?: Spans | undefined;
 }
 
@@ -45,13 +45,14 @@ export const imageFeed = (
   const within = changed?.extents ?? wholeOf(size);
   const mostlySame = changed?.mostlySame ?? false;
   const extents = [...alignExtents(image.data(within), clusterSize, size)];
+  const gaps = changed ? [...subtractExtents(within, extents)] : [];
   return {
     verb: 'take',
     imageSize: size,
     image,
     mostlySame,
     bytes: bytesIn(extents),
-    gaps: changed ? [...subtractExtents(within, extents)] : [],
+    gaps,
     source: async function* (slabs, known) {
       if (!image.seekable && size === 0) {
         // There is nothing to read, but scan must see that the pipe ends here.
@@ -61,6 +62,6 @@ export const imageFeed = (
       }
       yield* imageBatches(extents, slabs, known);
     },
-    spans: mostlySame && image.seekable ? new Spans(extents) : undefined,
+    spans: changed && image.seekable ? new Spans(extents, gaps, mostlySame) : undefined,
   };
 };

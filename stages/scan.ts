@@ -13,7 +13,7 @@ import {
   pageBuffer,
   waitReadable,
 } from '../disk/index.js';
-import { type Batch, type Desk, type StageThread, stage } from '../pipeline/index.js';
+import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 export interface ScanOptions {
@@ -59,6 +59,13 @@ const shortFault = ({ path, size, seekable }: ScanOptions, got: number): Fault =
   seekable
     ? fault('image-shrank', { path, expected: size, got })
     : fault('input-short', { expected: size, got });
+
+/** The end of the run of clusters from `first` on that are to be looked at; `most` if there is none before. */
+const endOfRun = ({ kinds }: Batch, first: number, most: number): number => {
+  let end = first + 1;
+  while (end < most && kinds[end] !== Kind.same) end += 1;
+  return end;
+};
 
 const open = (options: ScanOptions, desk: Desk): StageThread => {
   const { path, fd, size, seekable, dependent } = options;
@@ -118,14 +125,15 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   return {
     batch(batch: Batch): void {
       const { count } = batch;
-      for (let first = 0; first < count; first += step) {
-        const end = Math.min(first + step, count);
+      for (let first = batch.nextLive(0); first < count; ) {
+        const end = endOfRun(batch, first, Math.min(first + step, count));
         const from = first * clusterSize;
         const length = Math.min(end * clusterSize, batch.length) - from;
         const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
         if (!fill(bytes, batch.offset + from)) return;
         digest(batch, first, end);
         if (place && !keep(batch, first, end)) break;
+        first = batch.nextLive(end);
       }
       batch.digested = fingerprint !== undefined;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

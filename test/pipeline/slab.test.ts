@@ -90,6 +90,25 @@ t.test('a slab with room for a few of its clusters', async (t) => {
   t.equal(whole.startOf(4), 4 * 512);
 });
 
+t.test('clusters that are omitted are as is known of them, and do not count', async (t) => {
+  const batch = new Batch(0, LAYOUT, allocateSlab(LAYOUT));
+  batch.begin(1024, 5 * 512 - 12);
+  batch.known.forEach((_, i) => {
+    batch.known[i] = i;
+  });
+  batch.digests.fill(1);
+  batch.omit(1, 3);
+  t.same([batch.length, batch.bytes, batch.count], [5 * 512 - 12, 3 * 512 - 12, 5]);
+  t.same([batch.isKnown(1, 3), batch.isKnown(0, 1), batch.isKnown(3, 4)], [true, false, false]);
+  t.same([batch.nextLive(0), batch.nextLive(1)], [0, 3]);
+  batch.shorten(2);
+  t.same([batch.length, batch.bytes], [1024, 512]);
+  batch.shorten(0);
+  t.same([batch.length, batch.bytes], [0, 0]);
+  batch.begin(0, 700);
+  t.equal(batch.bytes, 700);
+});
+
 t.test('clusters lie on page boundaries of the machine', async (t) => {
   const layout = { clusterSize: 4096, clusters: 3, packedBytes: 5000 };
   for (let i = 0; i < 5; i += 1) {

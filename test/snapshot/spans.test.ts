@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import type { Extent } from '../../disk/index.js';
-import { type Batch, Pools, SlabPool } from '../../pipeline/index.js';
+import { type Batch, Kind, Pools, SlabPool } from '../../pipeline/index.js';
+import type { DigestReader } from '../../qcow2/index.js';
 import { take } from '../../snapshot/index.js';
 import { Spans } from '../../snapshot/spans.js';
 import { place } from '../../stages/index.js';
@@ -25,30 +26,48 @@ t.setTimeout(240_000);
 const hold = (batch: Batch, changed: ReadonlySet<number>): void => {
   const first = batch.offset / SMALL;
   for (let i = 0; i < batch.count; i += 1) {
-    if (!changed.has(first + i) || batch.hold(i)) continue;
+    if (batch.kinds[i] === Kind.same || !changed.has(first + i) || batch.hold(i)) continue;
     batch.shorten(i);
     return;
   }
 };
 
+/** Digests of a parent: each its cluster's number. */
+const PARENT = {
+  read: (first: number, count: number, into: Uint8Array) => {
+    for (let i = 0; i < count; i += 1) into.fill((first + i) % 251, i * 16, (i + 1) * 16);
+  },
+} as DigestReader;
+
 /** Reads so far ahead that every slab is out; returns the clusters that went on, in the order in which they did. */
 const readAll = async (
   extents: readonly Extent[],
   changed: ReadonlySet<number>,
-): Promise<{ clusters: number[]; read: number }> => {
+  mostlySame = true,
+  gaps: readonly Extent[] = [],
+): Promise<{ clusters: number[]; read: number; batches: number }> => {
   const slabs = new SlabPool(LAYOUT, SLABS);
-  const spans = new Spans(extents);
+  const spans = new Spans(extents, gaps, mostlySame);
   const line: Batch[] = [];
   const clusters: number[] = [];
   let read = 0;
+  let batches = 0;
+  let bytes = 0;
   const next = (): void => {
     const batch = line.shift() as Batch;
     if (!spans.drops(batch)) {
-      for (let i = 0; i < batch.count; i += 1) clusters.push(batch.offset / SMALL + i);
+      for (let i = 0; i < batch.count; i += 1) {
+        const at = batch.offset + i * SMALL;
+        if (gaps.some(({ start, end }) => start <= at && at < end))
+          t.fail('no batch has a gap in it');
+        if (batch.kinds[i] !== Kind.same) clusters.push(batch.offset / SMALL + i);
+        else if (!batch.isKnown(i, i + 1)) t.fail('what is omitted is as the parent’s');
+      }
     }
+    bytes += batch.bytes;
     slabs.release(batch);
   };
-  const source = spans.source(slabs, undefined);
+  const source = spans.source(slabs, PARENT);
   for (;;) {
     let came: IteratorResult<Batch> | undefined;
     const coming = source.next().then((result) => {
@@ -62,11 +81,13 @@ const readAll = async (
     await coming;
     if (came.done) break;
     hold(came.value, changed);
-    read += came.value.count;
+    read += came.value.bytes / SMALL;
+    batches += 1;
     line.push(came.value);
   }
   t.equal(line.length, 0, 'it ends when nothing is under way');
-  return { clusters, read };
+  t.equal(bytes, clusters.length * SMALL, 'progress counts what went on, once');
+  return { clusters, read, batches };
 };
 
 const clustersOf = (extents: readonly Extent[]): number[] =>
@@ -84,7 +105,8 @@ t.test('every cluster goes on once, in order, whatever has changed', async (t) =
       gapsAndLengths,
       fc.constantFrom(0, 0.02, 0.2, 1),
       fc.nat(),
-      async (ranges, share, seed) => {
+      fc.boolean(),
+      async (ranges, share, seed, mostlySame) => {
         const random = new Random(seed);
         const extents: Extent[] = [];
         let at = 0;
@@ -94,7 +116,7 @@ t.test('every cluster goes on once, in order, whatever has changed', async (t) =
         }
         const all = clustersOf(extents);
         const changed = new Set(all.filter(() => random.below(1000) < share * 1000));
-        const { clusters } = await readAll(extents, changed);
+        const { clusters } = await readAll(extents, changed, mostlySame);
         return clusters.length === all.length && clusters.every((cluster, i) => cluster === all[i]);
       },
     ),
@@ -111,8 +133,24 @@ t.test('where all has changed, little is read twice', async (t) => {
   t.ok(read < 1.05 * all.length, 'at most a twentieth of it', { read });
 });
 
+t.test('ranges that lie close share a batch', async (t) => {
+  const extents = Array.from({ length: 400 }, (_, i) => ({
+    start: 8 * i * SMALL,
+    end: (8 * i + 1) * SMALL,
+  }));
+  const all = clustersOf(extents);
+  const { clusters, read, batches } = await readAll(extents, new Set(all), false);
+  t.same([clusters, read, batches], [all, 400, 200], 'two in every sixteen clusters');
+  // Between every tenth and the next the image is known to be another than the parent.
+  const gaps = extents
+    .filter((_, i) => i % 10 === 9)
+    .map(({ end }) => ({ start: end + 2 * SMALL, end: end + 3 * SMALL }));
+  const apart = await readAll(extents, new Set(all), false, gaps);
+  t.same([apart.clusters, apart.batches], [all, 200], 'as many, and none has a gap in it');
+});
+
 t.test('an image without ranges gives nothing', async (t) => {
-  t.same(await readAll([], new Set()), { clusters: [], read: 0 });
+  t.same(await readAll([], new Set()), { clusters: [], read: 0, batches: 0 });
 });
 
 t.test('takes in spans are what the image is', async (t) => {
