@@ -13,7 +13,7 @@ export default stage({
   open: () => ({
     batch(batch) {
       const last = batch.count - 1;
-      if (batch.kinds[last] === Kind.plain) batch.cluster(last).fill(0, batch.lengthOf(last));
+      if (batch.kinds[last] !== Kind.same) batch.cluster(last).fill(0, batch.lengthOf(last));
     },
   }),
 });
