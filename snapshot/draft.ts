@@ -32,14 +32,7 @@ import { Contents } from './contents.js';
 import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
-import {
-  batchBytesFor,
-  memoryOf,
-  memoryToSpare,
-  planSlabs,
-  spanBytesFor,
-  spareOf,
-} from './plan.js';
+import { cutFor, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
 import { digesterOf } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
@@ -146,10 +139,9 @@ export class Draft {
     // A user's stage may look at all that a batch stands for.
     const known = this.#builder.parentDigests;
     const spans = line.names.length > 0 || !known ? undefined : this.#feed.spans;
-    const light = !spans && (mostlySame || codec === 'none');
-    const roomBytes = batchBytesFor(clusterSize, imageSize, memory, light);
-    const batchBytes = spans ? spanBytesFor(roomBytes, imageSize) : roomBytes;
-    const batches = Math.ceil(imageSize / batchBytes);
+    const light = mostlySame || codec === 'none';
+    const cut = cutFor(clusterSize, imageSize, memory, { spans: spans !== undefined, light });
+    const batches = Math.ceil(imageSize / cut.reach);
     this.#counts.readBytes = bytes;
     const steps = takeLine({
       image,
@@ -167,9 +159,9 @@ export class Draft {
       threads,
       drops: spans?.drops,
     });
-    const room = roomBytes / clusterSize;
-    const packedBytes = codec === 'none' && !line.links ? 0 : roomBytes + room * line.growth;
-    const layout = { clusterSize, clusters: batchBytes / clusterSize, room, packedBytes };
+    const room = cut.room / clusterSize;
+    const packedBytes = codec === 'none' && !line.links ? 0 : cut.room + room * line.growth;
+    const layout = { clusterSize, clusters: cut.reach / clusterSize, room, packedBytes };
     const slabs = planSlabs(layout, steps, batches, memory, pools);
     const reports = await run({
       verb,

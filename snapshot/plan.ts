@@ -111,11 +111,25 @@ export const batchBytesFor = (
   return Math.max(clusterSize, Math.min(usual, needed));
 };
 
-/** Image bytes of a span in an image of `size` bytes, of which `room` can have changed. */
-export const spanBytesFor = (room: number, size: number): number => {
-  let span = MOST_ROOMS * room;
-  while (span > room && size < MIN_BATCHES * span) span /= 2;
-  return span;
+/** How a take's image is cut; bytes. */
+export interface Cut {
+  /** What a batch has room for. */
+  readonly room: number;
+  /** What it may stand for. */
+  readonly reach: number;
+}
+
+/** The cut of an image of `size` bytes, in spans or, if not, in batches that are `light` or not. */
+export const cutFor = (
+  clusterSize: number,
+  size: number,
+  memory: number | undefined,
+  { spans, light }: { readonly spans: boolean; readonly light: boolean },
+): Cut => {
+  const room = batchBytesFor(clusterSize, size, memory, light && !spans);
+  let reach = spans ? MOST_ROOMS * room : room;
+  while (reach > room && size < MIN_BATCHES * reach) reach /= 2;
+  return { room, reach };
 };
 
 /**

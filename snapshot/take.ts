@@ -18,7 +18,7 @@ import { startTake, type TakeWork } from './line.js';
 import { checkLineage } from './lineage.js';
 import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { overlayImage } from './overlay.js';
-import { batchBytesFor, checkThreadNames } from './plan.js';
+import { checkThreadNames, cutFor } from './plan.js';
 import { digesterOf, loadAsked } from './plugged.js';
 import { loadSource } from './sources.js';
 import {
@@ -50,7 +50,8 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
     // What a source names is not known before the store is open: likely it is little.
     // Nor are the threads of stages that share them.
     const known = source === scanSource && !plug.loaded.some(isLight);
-    if (known) startTake(pools, expectedWork(options, image));
+    const alone = plug.loaded.every(({ definition }) => definition.reversible);
+    if (known) startTake(pools, expectedWork(options, image, alone));
     const target = await openWritable(
       options.store,
       { ...options, plug },
@@ -74,18 +75,22 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
 const sourceOf = async ({ dirty = scanSource }: TakeOptions): Promise<DirtySource> =>
   typeof dirty === 'string' || 'spec' in dirty ? loadSource(dirty) : dirty;
 
-/** What there will be to do, as far as it can be seen before the store is open. */
-const expectedWork = (options: TakeOptions, image: Image): TakeWork => {
+/**
+ * What there will be to do, as far as it can be seen before the store is open. `alone`: no stage of a user's will be in
+ * the line.
+ */
+const expectedWork = (options: TakeOptions, image: Image, alone: boolean): TakeWork => {
   const { clusterSize = DEFAULT_CLUSTER_SIZE, compression = DEFAULT_CODEC, memory } = options;
   const dependent = options.parent !== NONE && fs.existsSync(options.store);
+  const spans = dependent && alone && image.seekable;
   const light = dependent || compression === 'none';
-  const batchBytes = batchBytesFor(clusterSize, image.size, memory, light);
+  const { reach } = cutFor(clusterSize, image.size, memory, { spans, light });
   return {
     mostlySame: dependent,
     codec: compression,
     seekable: image.seekable,
     bytes: image.allocatedBytes,
-    batches: Math.ceil(image.size / batchBytes),
+    batches: Math.ceil(image.size / reach),
     threads: options.threads,
   };
 };
