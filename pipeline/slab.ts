@@ -149,15 +149,20 @@ export class Batch {
     return true;
   }
 
-  /** Where in `data` the bytes of cluster `i` begin. Where not all have room, it must have been given some. */
+  /** Which of the places in `data` is cluster `i`'s. Where not all have room, it must have been given some. */
+  #slotOf(i: number): number {
+    return this.#slots ? (this.#slots[i] as number) : i;
+  }
+
+  /** Where in `data` the bytes of cluster `i` begin, in a slab in which it has room. */
   startOf(i: number): number {
-    return (this.#slots ? (this.#slots[i] as number) : i) * this.layout.clusterSize;
+    return this.#slotOf(i) * this.layout.clusterSize;
   }
 
   /** Cuts the batch to its first `clusters` clusters. Omitted ones must be the only ones that are `same` so far. */
   shorten(clusters: number): void {
     if (this.#head[6] !== 0) {
-      const rest = this.kinds.subarray(Math.min(clusters, this.count), this.count);
+      const rest = this.kinds.subarray(clusters, this.count);
       const omitted = rest.reduce((sum, kind) => sum + (kind === Kind.same ? 1 : 0), 0);
       this.#head[6] = (this.#head[6] as number) - omitted * this.layout.clusterSize;
     }
@@ -255,10 +260,10 @@ export class Batch {
 
   /** Cluster `i` whole, with its padding. */
   cluster(i: number): Buffer {
-    const slot = this.#slots ? (this.#slots[i] as number) : i;
+    const slot = this.#slotOf(i);
     const known = this.#clusters[slot];
     if (known) return known;
-    const start = slot * this.layout.clusterSize;
+    const start = this.startOf(i);
     const view = this.data.subarray(start, start + this.layout.clusterSize);
     this.#clusters[slot] = view;
     return view;

@@ -2,7 +2,7 @@
 
 import { shortHash } from '../disk/index.js';
 
-const CHECKSUM_BYTES = 8;
+export const CHECKSUM_BYTES = 8;
 
 /** 8 bytes that notice any accidental change of `data`. */
 export const checksum = (data: Uint8Array): Buffer =>

@@ -2,7 +2,7 @@
 // facts of the whole store.
 
 import { type DigestAlgorithm, fault } from '../disk/index.js';
-import { checksum, isChecksum } from './checksum.js';
+import { CHECKSUM_BYTES, checksum, isChecksum } from './checksum.js';
 import { formatUuid, parseUuid } from './uuid.js';
 
 const END = 0;
@@ -13,7 +13,6 @@ const STORE_FACTS = 0x6e76_736e;
 export const FEATURE_NAME_BYTES = 46;
 const FACTS_VERSION = 1;
 const FACTS_FIXED_BYTES = 28;
-const CHECKSUM_BYTES = 8;
 /** What the sector that is published has room for, beside the header and the other extensions. */
 const MAX_CHAIN_BYTES = 280;
 
@@ -176,12 +175,6 @@ export const encodeFacts = (facts: StoreFacts): Extension => {
   return { type: STORE_FACTS, data: Buffer.concat([body, checksum(body)]) };
 };
 
-/** True when the last 8 bytes are the checksum of those before them. */
-const isSealed = (data: Buffer): boolean => {
-  const end = data.length - CHECKSUM_BYTES;
-  return isChecksum(data.subarray(0, end), new DataView(data.buffer, data.byteOffset), end);
-};
-
 /** Finds and decodes the store's facts; undefined when nvsnap did not make the file. */
 export const decodeFacts = (
   path: string,
@@ -190,7 +183,8 @@ export const decodeFacts = (
   const data = extensions.find(({ type }) => type === STORE_FACTS)?.data;
   if (!data) return undefined;
   const body = data.subarray(0, -CHECKSUM_BYTES);
-  if (body.length < FACTS_FIXED_BYTES || !isSealed(data)) {
+  const view = new DataView(data.buffer, data.byteOffset, data.length);
+  if (body.length < FACTS_FIXED_BYTES || !isChecksum(body, view, body.length)) {
     throw fault('store-damaged', {
       path,
       problem: "the store's facts do not match their checksum",

@@ -38,7 +38,7 @@ export class Geometry {
 
   /** L1 entries that describe a disk of `bytes` bytes. */
   l1Entries(bytes: number): number {
-    return Math.ceil(Math.ceil(bytes / this.clusterSize) / this.l2Entries);
+    return Math.ceil(this.clusters(bytes) / this.l2Entries);
   }
 
   /** Index of the host cluster that holds host byte `offset`. */

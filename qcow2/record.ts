@@ -3,7 +3,7 @@
 // over the snapshot's own fields, so that a flipped bit in either is noticed.
 
 import { type Fault, fault } from '../disk/index.js';
-import { checksum, isChecksum } from './checksum.js';
+import { CHECKSUM_BYTES, checksum, isChecksum } from './checksum.js';
 import { MAX_PRIVATE_BYTES, type SnapshotEntry } from './snapshots.js';
 import { formatUuid, parseUuid } from './uuid.js';
 
@@ -15,7 +15,6 @@ const FIXED_BYTES = 96;
 const UUIDS_AT = 8;
 /** Where the lengths are in what is hexadecimal from the uuids on. */
 const LENGTHS_DIGIT = 2 * (LENGTHS_AT - UUIDS_AT);
-const CHECKSUM_BYTES = 8;
 /** The image's name is cut to this, so that a record always fits. */
 const MAX_TEXT_BYTES = 512;
 const MAX_SHORT_TEXT_BYTES = 100;
