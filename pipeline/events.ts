@@ -73,6 +73,11 @@ export class ProgressMeter {
     return performance.now() - this.#began;
   }
 
+  /** Image bytes that are not dealt with yet. */
+  get leftBytes(): number {
+    return this.#totalBytes - this.#doneBytes;
+  }
+
   /** Counts image bytes as dealt with. */
   advance(bytes: number): void {
     this.#doneBytes += bytes;
@@ -91,7 +96,7 @@ export class ProgressMeter {
   #emit(): void {
     const elapsedMs = this.elapsedMs;
     const bytesPerSecond = elapsedMs > 0 ? (this.#doneBytes / elapsedMs) * 1000 : 0;
-    const rest = this.#totalBytes - this.#doneBytes;
+    const rest = this.leftBytes;
     this.#events?.emit('progress', {
       verb: this.#verb,
       doneBytes: this.#doneBytes,

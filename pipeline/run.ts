@@ -90,11 +90,17 @@ export const run = async (line: Run): Promise<readonly StageReport[]> => {
     stages.map((stage) => stage.report(elapsedMs));
   const meter = new ProgressMeter(line.events, line.verb, line.totalBytes, reports);
   meter.advance(line.skippedBytes ?? 0);
+  const toDo = meter.leftBytes;
+  /** What is left in multiples of what is done: by the whole run, or by a stage that is further. */
+  const left = (stageBytes: number): number => {
+    const done = Math.max(toDo - meter.leftBytes, stageBytes);
+    return done > 0 ? Math.max(0, toDo - done) / done : Number.POSITIVE_INFINITY;
+  };
   const ended = (batch: Batch): void => meter.advance(batch.bytes);
   let before: Lane | undefined;
   const lanes = line.steps.map((step) => {
     if (isMain(step)) return mainLane(step);
-    const stage = new StageRun(step, setup, line.pools, line.events);
+    const stage = new StageRun(step, { ...setup, left }, line.pools, line.events);
     stages.push(stage);
     before = new Lane(stage, slabs, ended, before);
     return before;

@@ -31,7 +31,8 @@ export const Kind = {
   partial: 6,
 } as const;
 
-const LIVE_KINDS = [Kind.plain, Kind.packed, Kind.zero, Kind.twin, Kind.damaged, Kind.partial];
+/** Four clusters that are `same`. */
+const ALL_SAME = Kind.same * 0x01010101;
 
 /** The sizes of a slab; plain data, equal in every thread. */
 export interface SlabLayout {
@@ -98,6 +99,8 @@ export class Batch {
   readonly #head: Float64Array;
   /** Which cluster's bytes `data` holds where; undefined where each has a place of its own. */
   readonly #slots: Uint32Array | undefined;
+  /** `kinds`, four clusters at a time; the last few of an odd number are left out. */
+  readonly #kindWords: Uint32Array;
   /** Views of single clusters, made when first asked for: making one takes as long as digesting 4 KiB. */
   readonly #clusters: Buffer[] = [];
 
@@ -116,6 +119,7 @@ export class Batch {
     this.known = Buffer.from(memory, start + at.known, clusters * DIGEST_BYTES);
     this.digests = Buffer.from(memory, start + at.digests, clusters * DIGEST_BYTES);
     this.kinds = new Uint8Array(memory, start + at.kinds, clusters);
+    this.#kindWords = new Uint32Array(memory, start + at.kinds, clusters >>> 2);
     this.data = Buffer.from(memory, start + at.data, room * layout.clusterSize);
     this.packed = Buffer.from(memory, start + at.packed, layout.packedBytes);
   }
@@ -231,13 +235,17 @@ export class Batch {
    * most takes a loop over all clusters would cost more than what is done for the few.
    */
   nextLive(from: number): number {
-    if (this.kinds[from] !== Kind.same) return Math.min(from, this.count);
-    let next = this.count;
-    for (const kind of LIVE_KINDS) {
-      const found = this.kinds.indexOf(kind, from);
-      if (found >= 0 && found < next) next = found;
+    const { kinds, count } = this;
+    const words = this.#kindWords;
+    let next = from;
+    while (next % 4 !== 0 && next < count && kinds[next] === Kind.same) next += 1;
+    if (next % 4 === 0) {
+      let word = next / 4;
+      while (words[word] === ALL_SAME) word += 1;
+      next = 4 * word;
     }
-    return next;
+    while (next < count && kinds[next] === Kind.same) next += 1;
+    return Math.min(next, count);
   }
 
   /** Bytes of cluster `i` that belong to the image. */

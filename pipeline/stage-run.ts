@@ -1,7 +1,7 @@
 // One stage in one run. Its threads are started at once when its work is sure to be large; otherwise a
 // stage that allows it begins on the main thread, and gets its threads when they begin to pay: when as much
-// time was spent there as starting them takes, and the main thread is what the others wait for
-// (docs/decisions/0008).
+// time was spent there as starting them takes, as much is to be expected, and the main thread is what the others
+// wait for (docs/decisions/0008).
 
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
@@ -29,6 +29,12 @@ const BUSY_SHARE = 0.75;
 /** After so much work at a stretch, signals and the other stages' threads get their turn. */
 const TURN_MICROS = 3_000;
 
+/** The run that a stage is in, as it sees it. */
+export interface RunSetup extends Omit<ThreadSetup, 'name' | 'module' | 'options'> {
+  /** What is left to do, in multiples of what was done, for a stage that has done so many image bytes. */
+  left(stageBytes: number): number;
+}
+
 export class StageRun {
   readonly use: StageUse;
   readonly #setup: ThreadSetup;
@@ -42,6 +48,9 @@ export class StageRun {
   #parts: readonly unknown[] = [];
   /** Work on the main thread, of this run and those that had the same pools. */
   readonly #spent: Spent;
+  /** What it was when this run began. */
+  readonly #spentBefore: number;
+  readonly #left: RunSetup['left'];
   /** Microseconds of it since the event loop was last given its turn. */
   #sinceTurn = 0;
   /** Where the last batch was that was with any thread. */
@@ -51,18 +60,15 @@ export class StageRun {
   /** The main thread's time when the run began. */
   readonly #began = performance.eventLoopUtilization();
 
-  constructor(
-    use: StageUse,
-    setup: Omit<ThreadSetup, 'name' | 'module' | 'options'>,
-    pools: Pools,
-    events?: RunEmitter,
-  ) {
+  constructor(use: StageUse, { left, ...setup }: RunSetup, pools: Pools, events?: RunEmitter) {
     this.use = use;
     this.#setup = { ...setup, name: use.name, module: use.module, options: use.options };
     this.#pools = pools;
     this.#events = events;
     this.#tally = new StageTally(use.name);
+    this.#left = left;
     this.#spent = pools.spent(use);
+    this.#spentBefore = this.#spent.micros;
     const { patience } = use;
     if (patience !== undefined)
       this.#patience = new Patience(patience, (waited) => this.#stuck(patience, waited));
@@ -141,7 +147,12 @@ export class StageRun {
     const { beginsHere, threads } = this.use;
     if (beginsHere !== true || this.#pool !== undefined) return false;
     if (this.#pools.isRunning(this.use)) return false;
-    if (this.#spent.micros < START_MICROS * threads) return true;
+    const price = START_MICROS * threads;
+    const { micros } = this.#spent;
+    if (micros < price) return true;
+    // Where this run has little left, further ones may come: as many as there were.
+    const rest = (micros - this.#spentBefore) * this.#left(this.#tally.bytes);
+    if (Math.max(rest, this.#spentBefore) < price) return true;
     return performance.eventLoopUtilization(this.#began).utilization < BUSY_SHARE;
   }
 

@@ -44,6 +44,11 @@ export class StageTally {
     this.#stage = stage;
   }
 
+  /** Image bytes that went through. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   begin(): void {
     this.#queued += 1;
   }

@@ -72,28 +72,40 @@ const openFresh = (file: File, options: DeliverOptions): ((batch: Batch) => void
   };
 };
 
+/** What is wanted of one cluster. */
+interface Part {
+  /** Where it goes in the output. */
+  readonly place: number;
+  readonly length: number;
+  /** Undefined for one that has none: it reads as zeros, or is damaged. */
+  readonly bytes: Buffer | undefined;
+}
+
 /** Calls `each` with the wanted part of every cluster that is still to be dealt with. */
 const eachLive = (
   batch: Batch,
   options: DeliverOptions,
-  each: (i: number, span: Span) => void,
+  each: (part: Part, i: number) => void,
 ): void => {
   const { clusterSize } = batch.layout;
   const wanted = wantedOf(batch, options);
   for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
-    const from = Math.max(wanted.from, i * clusterSize);
-    const to = Math.min(wanted.to, (i + 1) * clusterSize);
-    if (from < to) each(i, { from, to });
+    const start = i * clusterSize;
+    const from = Math.max(wanted.from, start);
+    const to = Math.min(wanted.to, start + clusterSize);
+    if (from >= to) continue;
+    const isData = hasBytes(batch.kinds[i]);
+    const bytes = isData ? batch.cluster(i).subarray(from - start, to - start) : undefined;
+    each({ place: batch.offset + from - options.shift, length: to - from, bytes }, i);
   }
 };
 
 const openOver =
   (file: File, options: DeliverOptions) =>
   (batch: Batch): void =>
-    eachLive(batch, options, (i, { from, to }) => {
-      const place = batch.offset + from - options.shift;
-      if (hasBytes(batch.kinds[i])) file.write(batch.data.subarray(from, to), place);
-      else file.zero(place, to - from);
+    eachLive(batch, options, ({ place, length, bytes }) => {
+      if (bytes) file.write(bytes, place);
+      else file.zero(place, length);
     });
 
 const openUpdate = (
@@ -104,18 +116,15 @@ const openUpdate = (
   const present = Buffer.alloc(clusterSize);
   const zeros = Buffer.alloc(clusterSize);
   return (batch) =>
-    eachLive(batch, options, (i, { from, to }) => {
+    eachLive(batch, options, ({ place, length, bytes }, i) => {
       if (batch.kinds[i] === Kind.damaged) return;
-      const place = batch.offset + from - options.shift;
-      const isData = hasBytes(batch.kinds[i]);
-      const bytes = isData ? batch.data.subarray(from, to) : zeros.subarray(0, to - from);
-      const there = present.subarray(0, to - from);
+      const there = present.subarray(0, length);
       // Past its end a copy counts as zeros.
       there.fill(0, file.read(there, place));
-      if (there.equals(bytes)) batch.kinds[i] = Kind.same;
+      if (there.equals(bytes ?? zeros.subarray(0, length))) batch.kinds[i] = Kind.same;
       else if (options.dryRun) return;
-      else if (isData) file.write(bytes, place);
-      else file.zero(place, to - from);
+      else if (bytes) file.write(bytes, place);
+      else file.zero(place, length);
     });
 };
 

@@ -25,7 +25,7 @@ const piecesOf = (batch: Batch): Piece[] => {
     const whole = kind === Kind.plain || kind === Kind.partial;
     if (!whole && kind !== Kind.packed) continue;
     const name = whole ? 'plain' : 'packed';
-    const from = whole ? i * clusterSize : (batch.starts[i] as number);
+    const from = whole ? batch.startOf(i) : (batch.starts[i] as number);
     const to = from + (whole ? clusterSize : (batch.lengths[i] as number));
     const place = batch.places[i] as number;
     const open = last[name];

@@ -95,6 +95,15 @@ t.test('and gets its threads when the job is not small, in order and exactly onc
   t.match(out.reports, [{ stage: 'large', threads: 2, batches: 60 }]);
 });
 
+t.test('and gets none for the little that is left', async (t) => {
+  // 40 batches make up the price of two threads, and two more are still to come.
+  const ending = probe('ending', 2, { busyMs: 6 });
+  const steps = [{ ...ending.use, beginsHere: true }];
+  const out = await runLine({ steps, batches: 19, slabCount: 8 });
+  t.same([out.error, out.arrived], [undefined, upTo(19)]);
+  t.match(out.reports, [{ stage: 'ending', threads: 0, batches: 19 }]);
+});
+
 t.test('and gets none while the main thread keeps nobody waiting', async (t) => {
   const patient = probe('patient', 2, { waitMs: 24 });
   const steps = [{ ...patient.use, beginsHere: true }];
