@@ -7,8 +7,7 @@ import { alignExtents, type Extent, intersectExtents, unionExtents } from '../di
 import { run } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
 import type { Image } from './image.js';
-import { isLarge, planCrews, planSlabs } from './plan.js';
-import { bytesIn, comparingSteps, imageBatches } from './reading.js';
+import { planComparing } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { sampleBelow } from './sample.js';
 import type { WritableStore } from './store.js';
@@ -86,25 +85,19 @@ export const audit = async (work: AuditWork, options: RunOptions): Promise<Audit
   );
   const clusters = Math.min(of, Math.max(MIN_CLUSTERS, Math.ceil((of * percent) / 100)));
   const extents = [...pick(population, sampleBelow(of, clusters, seed), clusterSize)];
-  const bytes = bytesIn(extents);
-  const crew = planCrews(options.threads, clusters, isLarge(bytes, true));
-  const steps = comparingSteps(image, target.store, crew, target.line);
-  const layout = { clusterSize, clusters: 1, packedBytes: 0 };
-  const slabs = planSlabs(layout, steps, clusters, options.memory);
+  const comparing = { image, store: target.store, digests, extents, line: target.line };
+  const plan = planComparing(comparing, options);
   let missed = 0;
   let firstMissed: number | null = null;
   await withPools(options, (pools) =>
     run({
       verb: 'audit',
-      slabs,
+      ...plan,
       pools,
-      source: () => imageBatches(extents, slabs, digests),
-      steps,
       sink: (batch) => {
-        missed += 1;
-        firstMissed ??= batch.offset;
+        missed += batch.live;
+        firstMissed ??= batch.offset + batch.nextLive(0) * clusterSize;
       },
-      totalBytes: bytes,
       events: options.events,
       signal: options.signal,
     }),

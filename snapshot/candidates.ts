@@ -114,6 +114,8 @@ export interface Judging {
   readonly image: Image;
   readonly target: WritableStore;
   readonly parent: OwnSnapshot | undefined;
+  /** Hears what the source names, before it is audited. */
+  named?(candidates: Candidates): void;
 }
 
 const announce = (events: RunEmitter | undefined, sentence: string): void => {
@@ -122,9 +124,10 @@ const announce = (events: RunEmitter | undefined, sentence: string): void => {
 
 /** Decides what is looked at. */
 export const judge = async (
-  { source, epoch, image, target, parent }: Judging,
+  judging: Judging,
   options: RunOptions & AuditOptions,
 ): Promise<{ readonly candidates: Candidates | undefined; readonly report: DirtyReport }> => {
+  const { source, epoch, image, target, parent } = judging;
   const { name, certainty } = source;
   const { size } = image;
   const whole = wholeOf(size);
@@ -146,6 +149,7 @@ export const judge = async (
   const clean = [...subtractExtents(whole, extents)];
   const digests = percent > 0 && clean.length > 0 && digestsOf(target.store, parent);
   const candidates = { extents, mostlySame: certainty !== 'exact' };
+  judging.named?.(candidates);
   const candidateBytes = bytesIn(extents);
   if (!digests) return { candidates, report: { ...report, candidateBytes } };
   const seed = options.auditSeed ?? Math.floor(Math.random() * TWO_32);

@@ -11,11 +11,11 @@ import type { DigestReader, Snapshot, Store } from '../qcow2/index.js';
 import { type Image, openImage, STDIN, wholeOf } from './image.js';
 import { usableSnapshot } from './names.js';
 import { nonZeroPieces } from './non-zero.js';
-import { batchBytesFor, checkThreadNames, isLarge, planCrews, planSlabs } from './plan.js';
+import { checkThreadNames } from './plan.js';
 import { type StageOptions, unlock } from './plugged.js';
 import { pour } from './pour.js';
 import { type Range, RangeBag, Ranges } from './ranges.js';
-import { bytesIn, comparingSteps, imageBatches } from './reading.js';
+import { planComparing } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { digestsOf, imageSizeOf, withStore } from './store.js';
 
@@ -86,14 +86,15 @@ class Comparison {
   async run(): Promise<readonly StageReport[]> {
     const { clusterSize } = this.#store.geometry;
     const { size } = this.#image;
-    const { memory, events, signal } = this.#options;
+    const { events, signal } = this.#options;
     const extents = [...alignExtents(this.#image.data(wholeOf(size)), clusterSize, size)];
-    const bytes = bytesIn(extents);
-    const clusters = batchBytesFor(clusterSize, size, memory, true) / clusterSize;
-    const batches = Math.ceil(size / (clusters * clusterSize));
-    const crew = planCrews(this.#options.threads, batches, isLarge(bytes, true));
-    const steps = comparingSteps(this.#image, this.#store, crew);
-    const slabs = planSlabs({ clusterSize, clusters, packedBytes: 0 }, steps, batches, memory);
+    const comparing = {
+      image: this.#image,
+      store: this.#store,
+      digests: this.#digests,
+      extents,
+    };
+    const plan = planComparing(comparing, this.#options);
     // What lies between the extents is compared when the sink comes past it; unchanged batches never do.
     let next = 0;
     const passHoles = (before: number): void => {
@@ -104,22 +105,20 @@ class Comparison {
       }
     };
     const sink = (batch: Batch): void => {
-      passHoles(batch.offset + 1);
       const first = batch.offset / clusterSize;
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
+        passHoles((first + i) * clusterSize + 1);
         this.#add(first + i, 1);
       }
     };
     const reports = await withPools(this.#options, (pools) =>
       run({
+        ...plan,
         verb: 'compare',
-        slabs,
         pools,
-        source: () => imageBatches(extents, slabs, this.#digests),
-        steps,
         sink,
         totalBytes: size,
-        skippedBytes: size - bytes,
+        skippedBytes: size - plan.totalBytes,
         events,
         signal,
       }),

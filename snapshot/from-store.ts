@@ -71,7 +71,7 @@ export const planReading = (
   const bytes = bytesIn(parts);
   const batchBytes = Math.min(mostBatchBytes, batchBytesFor(clusterSize, bytes, memory));
   const batches = Math.ceil(bytes / batchBytes) + parts.length;
-  const crew = planCrews(threads, batches, isLarge(bytes));
+  const crew = planCrews(threads, batches, isLarge(bytes, 'coding'));
   const steps = [...readingSteps(reading, crew), ...further(crew)];
   const slabs = planSlabs(readingLayout(clusterSize, batchBytes), steps, batches, memory);
   const damaged = bad && ((start: number, end: number) => bad.add(start, end));

@@ -16,10 +16,9 @@ import * as stages from '../stages/index.js';
 import { readingSteps } from './from-store.js';
 import { SnapshotMap } from './map.js';
 import type { Output } from './output.js';
-import { batchBytesFor, isLarge, planCrews, planSlabs } from './plan.js';
 import { liveBytes, noteDamage } from './pour.js';
 import type { RangeBag } from './ranges.js';
-import { bytesIn, comparingSteps, imageBatches } from './reading.js';
+import { planComparing } from './reading.js';
 import { type RunOptions, withPools } from './run-options.js';
 import { imageSizeOf } from './store.js';
 
@@ -74,14 +73,9 @@ const locateStep = (map: SnapshotMap): MainStep => ({
 /** Makes the copy the snapshot's, as far as it is wanted. */
 export const updateFrom = async (update: Update, options: RunOptions): Promise<Updated> => {
   const { store, snapshot, digests, window, output, bad } = update;
-  const { clusterSize } = store.geometry;
   const size = imageSizeOf(store, snapshot);
   const extents = candidates(update);
-  const bytes = bytesIn(extents);
   const { path, fd } = output.spec;
-  const clusters = batchBytesFor(clusterSize, bytes, options.memory) / clusterSize;
-  const batches = Math.ceil(bytes / (clusters * clusterSize)) + extents.length;
-  const crew = planCrews(options.threads, batches, isLarge(bytes, true));
   const map = new SnapshotMap(store, snapshot, {
     size,
     window,
@@ -89,30 +83,22 @@ export const updateFrom = async (update: Update, options: RunOptions): Promise<U
     damaged: bad && ((start, end) => bad.add(start, end)),
   });
   const { spec, manner, shift } = output;
-  const few: ReturnType<typeof planCrews> = (stage, usual) => crew(stage, usual, false);
-  const steps = [
-    ...comparingSteps({ path, fd, size, seekable: true }, store, crew),
+  const image = { path, fd, size, seekable: true };
+  const plan = planComparing({ image, store, digests, extents }, options, (crew) => [
     locateStep(map),
-    ...readingSteps(update, few),
-    stages.deliver({ output: spec, manner, shift, ...window }, few('deliver', 1, false)),
-  ];
-  // A descriptor may ask for two clusters, and no batch may end early here.
-  const packedBytes = 2 * clusters * clusterSize;
-  const layout = { clusterSize, clusters, packedBytes };
-  const slabs = planSlabs(layout, steps, batches, options.memory);
+    ...readingSteps(update, crew),
+    stages.deliver({ output: spec, manner, shift, ...window }, crew('deliver', 1, false)),
+  ]);
   let changedBytes = 0;
   const reports = await withPools(options, (pools) =>
     run({
+      ...plan,
       verb: 'restore',
-      slabs,
       pools,
-      source: () => imageBatches(extents, slabs, digests),
-      steps,
       sink: (batch) => {
         if (bad) noteDamage(batch, window, bad);
         changedBytes += liveBytes(batch, window);
       },
-      totalBytes: bytes,
       events: options.events,
       signal: options.signal,
     }),

@@ -31,8 +31,10 @@ type TakeStage = 'scan' | 'dedup' | 'pad' | 'compress' | 'write';
 const ALL = Number.POSITIVE_INFINITY;
 
 const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
-  const { mostlySame } = work;
-  const crew = planCrews(work.threads, work.batches, isLarge(work.bytes, mostlySame));
+  const { mostlySame, bytes } = work;
+  const large = isLarge(bytes, mostlySame ? 'reading' : 'storing');
+  const crew = planCrews(work.threads, work.batches, large);
+  const coders = planCrews(work.threads, work.batches, isLarge(bytes, 'coding'));
   const plain = work.codec === 'none';
   // Where most is to be stored, one reader keeps all compressors busy, or the one writer that a file can have at a time.
   const scan = crew('scan', mostlySame ? ALL : 1, true);
@@ -40,7 +42,7 @@ const crewsFor = (work: TakeWork): Readonly<Record<TakeStage, stages.Crew>> => {
     scan: work.seekable ? scan : { ...scan, threads: 1 },
     dedup: crew('dedup', 1, false),
     pad: crew('pad', 1, false),
-    compress: crew('compress', ALL, !mostlySame && !plain),
+    compress: coders('compress', ALL, !mostlySame && !plain),
     write: crew('write', 1, !mostlySame),
   };
 };

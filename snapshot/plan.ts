@@ -71,9 +71,8 @@ export const checkThreadNames = (asked: Threads | undefined, known: readonly str
   });
 };
 
-/** Bytes to read, or to encode or decode, in what starting a thread costs, about 50 ms of a processor. */
-const WORTH_THREADS_READING = 256 * MiB;
-const WORTH_THREADS_CODING = 32 * MiB;
+/** Bytes to do something with in about what starting a thread costs, 50 ms of a processor. */
+const WORTH_THREADS = { reading: 256 * MiB, storing: 128 * MiB, coding: 32 * MiB } as const;
 
 /** Bytes that the fewest and smallest slabs of a take need at most. */
 const leastFor = (clusterSize: number): number =>
@@ -87,9 +86,9 @@ export const spareOf = (memory: number | undefined, clusterSize: number): number
 export const memoryToSpare = (spare: number, clusterSize: number): number =>
   Math.max(2 * spare, spare + leastFor(clusterSize));
 
-/** True when a job over so many image bytes is sure to pay for threads. `reading`: most are only read. */
-export const isLarge = (bytes: number, reading = false): boolean =>
-  bytes >= (reading ? WORTH_THREADS_READING : WORTH_THREADS_CODING);
+/** True when so many image bytes are sure to be worth threads. */
+export const isLarge = (bytes: number, work: keyof typeof WORTH_THREADS): boolean =>
+  bytes >= WORTH_THREADS[work];
 
 /**
  * Image bytes of a batch for an image of `size` bytes. `light`: little is done with most of them, as where they are

@@ -1,13 +1,14 @@
-// An image on its way into the stages: batches of the ranges to be read, and the stages that hold them against
-// digests.
+// An image on its way into the stages: batches of the ranges to be read, and runs that hold them against digests.
 
 import type { Extent } from '../disk/index.js';
-import type { Batch, SlabPool, Step } from '../pipeline/index.js';
+import type { Batch, Run, SlabPool, Step } from '../pipeline/index.js';
 import type { DigestReader, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
-import type { planCrews } from './plan.js';
+import { cutFor, isLarge, planCrews, planSlabs } from './plan.js';
 import { digestOptionsOf } from './plugged.js';
+import type { RunOptions } from './run-options.js';
+import { Spans } from './spans.js';
 
 /** Bytes in all of some ranges. */
 export const bytesIn = (extents: readonly Extent[]): number =>
@@ -32,23 +33,55 @@ export async function* imageBatches(
   }
 }
 
-/**
- * The stages that read a file and drop what is as its digests say. `line`: the users' stages of a take, of which those
- * come in that change content.
- */
-export const comparingSteps = (
-  { path, fd, size, seekable }: Pick<Image, 'path' | 'fd' | 'size' | 'seekable'>,
-  store: Store,
-  crew: ReturnType<typeof planCrews>,
-  line?: stages.LineUp,
-): Step[] => {
-  const digests = digestOptionsOf(store);
-  const filters = line?.filters(digests, (name, most) => crew(name, most, false).threads) ?? [];
-  const changes = filters.length > 0;
-  const reading = { path, fd, size, seekable, digests: changes ? undefined : digests };
-  return [
+/** What is held against digests. */
+export interface Comparing {
+  readonly image: Pick<Image, 'path' | 'fd' | 'size' | 'seekable'>;
+  readonly store: Store;
+  readonly digests: DigestReader;
+  /** The image bytes that are looked at: on cluster boundaries, in ascending order. */
+  readonly extents: readonly Extent[];
+  /** The users' stages of a take, of which those come in that change content. */
+  readonly line?: stages.LineUp;
+}
+
+type Crews = ReturnType<typeof planCrews>;
+
+/** A run that reads an image and drops what is as its digests say, up to its sink. */
+export type ComparingPlan = Pick<Run, 'slabs' | 'source' | 'steps' | 'totalBytes'>;
+
+/** Plans one; `further` makes the steps that follow, which may need the slabs' room for payloads. */
+export const planComparing = (
+  { image, store, digests, extents, line }: Comparing,
+  { threads, memory }: RunOptions,
+  further?: (crew: Crews) => readonly Step[],
+): ComparingPlan => {
+  const { path, fd, size, seekable } = image;
+  const { clusterSize } = store.geometry;
+  const made = digestOptionsOf(store);
+  // A user's stage may look at all that a batch stands for.
+  const changes = line?.changes ?? false;
+  const spans = seekable && !changes ? new Spans(extents, [], true) : undefined;
+  const cut = cutFor(clusterSize, size, memory, { spans: spans !== undefined, light: true });
+  const bytes = bytesIn(extents);
+  const most = Math.ceil(bytes / cut.room) + extents.length;
+  const batches = spans ? Math.min(Math.ceil(size / cut.reach), most) : most;
+  const crew = planCrews(threads, batches, isLarge(bytes, 'reading'));
+  const reading = { path, fd, size, seekable, digests: changes ? undefined : made };
+  const steps = [
     stages.scan({ ...reading, dependent: !changes }, crew('scan', Number.POSITIVE_INFINITY, true)),
-    ...filters,
-    stages.dedup(digests, crew('dedup', 1, false)),
+    ...(line?.filters(made, (name, few) => crew(name, few, false).threads) ?? []),
+    stages.dedup(made, crew('dedup', 1, false), spans?.drops),
+    ...(further?.((stage, usual) => crew(stage, usual, false)) ?? []),
   ];
+  const room = cut.room / clusterSize;
+  // A descriptor may ask for two clusters, and no batch may end early here.
+  const packedBytes = further ? 2 * cut.room : 0;
+  const layout = { clusterSize, clusters: cut.reach / clusterSize, room, packedBytes };
+  const slabs = planSlabs(layout, steps, batches, memory);
+  return {
+    slabs,
+    source: () => spans?.source(slabs, digests) ?? imageBatches(extents, slabs, digests),
+    steps,
+    totalBytes: bytes,
+  };
 };

@@ -6,12 +6,12 @@ import fs from 'node:fs';
 import { type DirtySource, type Epoch, scanSource } from '../dirty/index.js';
 import { Fault, ioFault, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
-import type { OwnSnapshot } from '../qcow2/index.js';
+import type { CodecName, OwnSnapshot } from '../qcow2/index.js';
 import { isLight } from '../stages/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { beginEpoch, checkAudit, judge } from './candidates.js';
 import { Draft } from './draft.js';
-import { imageFeed } from './feed.js';
+import { type Candidates, imageFeed } from './feed.js';
 import { checkActive, checkDedup, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { frozenImage, type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
@@ -20,6 +20,7 @@ import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { overlayImage } from './overlay.js';
 import { checkThreadNames, cutFor } from './plan.js';
 import { digesterOf, loadAsked } from './plugged.js';
+import { bytesIn } from './reading.js';
 import { loadSource } from './sources.js';
 import {
   asOwn,
@@ -80,19 +81,28 @@ const sourceOf = async ({ dirty = scanSource }: TakeOptions): Promise<DirtySourc
  * the line.
  */
 const expectedWork = (options: TakeOptions, image: Image, alone: boolean): TakeWork => {
-  const { clusterSize = DEFAULT_CLUSTER_SIZE, compression = DEFAULT_CODEC, memory } = options;
+  const { clusterSize = DEFAULT_CLUSTER_SIZE, compression: codec = DEFAULT_CODEC } = options;
   const dependent = options.parent !== NONE && fs.existsSync(options.store);
-  const spans = dependent && alone && image.seekable;
-  const light = dependent || compression === 'none';
-  const { reach } = cutFor(clusterSize, image.size, memory, { spans, light });
-  return {
-    mostlySame: dependent,
-    codec: compression,
-    seekable: image.seekable,
-    bytes: image.allocatedBytes,
-    batches: Math.ceil(image.size / reach),
-    threads: options.threads,
-  };
+  const candidates = { bytes: image.allocatedBytes, mostlySame: dependent };
+  return workOn(image, { ...candidates, clusterSize, codec, spans: dependent && alone }, options);
+};
+
+/** What there will be to do, of an image of which `bytes` are to be read. */
+const workOn = (
+  { size, seekable }: Image,
+  what: {
+    readonly bytes: number;
+    readonly mostlySame: boolean;
+    readonly clusterSize: number;
+    readonly codec: CodecName;
+    readonly spans: boolean;
+  },
+  { memory, threads }: TakeOptions,
+): TakeWork => {
+  const { clusterSize, codec, mostlySame, bytes } = what;
+  const light = mostlySame || codec === 'none';
+  const { reach } = cutFor(clusterSize, size, memory, { spans: what.spans && seekable, light });
+  return { mostlySame, codec, seekable, bytes, batches: Math.ceil(size / reach), threads };
 };
 
 /** All that one take has open. */
@@ -207,11 +217,25 @@ const takeFrom = async (
 ): Promise<TakeResult> => {
   const { options, image, source, target, pools, tag, epoch } = job;
   const { store } = target;
-  const judging = { source, epoch, image: reading, target, parent };
+  const { clusterSize } = store.geometry;
+  const { codec } = target.facts;
+  const judging = {
+    source,
+    epoch,
+    image: reading,
+    target,
+    parent,
+    named: ({ extents, mostlySame }: Candidates): void => {
+      // The threads of stages that share them with a user's are not known yet.
+      if (target.line.names.length > 0) return;
+      const what = { bytes: bytesIn(extents), mostlySame, clusterSize, codec, spans: true };
+      startTake(pools, workOn(reading, what, options));
+    },
+  };
   const { candidates, report } = await judge(judging, { ...options, pools });
   let draft: Draft | undefined;
   try {
-    const feed = imageFeed(reading, store.geometry.clusterSize, candidates);
+    const feed = imageFeed(reading, clusterSize, candidates);
     draft = new Draft(options, feed, target, parent);
     const reports = await draft.run(pools);
     // A stage that cannot say what it has found fails the take, as long as nothing is published.

@@ -109,7 +109,7 @@ const stepsFor = (
   { threads }: VerifyOptions,
   bytes: number,
 ): Step[] => {
-  const crew = planCrews(threads, Number.POSITIVE_INFINITY, isLarge(bytes));
+  const crew = planCrews(threads, Number.POSITIVE_INFINITY, isLarge(bytes, 'coding'));
   const digests = provable && store.facts ? digestOptionsOf(store) : undefined;
   const packed = codecOf(store) !== 'none';
   const decoder = { codec: decoderOf(store), digests, tolerant: true, ...linksOf(store) };

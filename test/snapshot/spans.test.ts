@@ -8,10 +8,10 @@ import t from 'tap';
 import type { Extent } from '../../disk/index.js';
 import { type Batch, Kind, Pools, SlabPool } from '../../pipeline/index.js';
 import type { DigestReader } from '../../qcow2/index.js';
-import { take } from '../../snapshot/index.js';
+import { compare, restore, take } from '../../snapshot/index.js';
 import { Spans } from '../../snapshot/spans.js';
 import { place } from '../../stages/index.js';
-import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
+import { copyState, patch, Random, randomBytes, tempDir } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';
 
 const MiB = 2 ** 20;
@@ -153,56 +153,88 @@ t.test('an image without ranges gives nothing', async (t) => {
   t.same(await readAll([], new Set()), { clusters: [], read: 0, batches: 0 });
 });
 
-t.test('takes in spans are what the image is', async (t) => {
-  const folder = tempDir(t);
-  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
-  // Spans of 4 MiB with room for 1 MiB, and an end in the middle of a cluster.
-  const bytes = 64 * MiB + 777;
-  const memory = 14 * MiB;
-  fs.writeFileSync(image, randomBytes(bytes, 1));
-  const judge = new Judge(folder, store);
-  const random = new Random(5);
-  const pools = new Pools();
-  t.teardown(() => pools.close());
-  // Threads from the first batch on: spans are read ahead of the one that is cut.
-  pools.start(place('scan', 2));
-  const ranges: Record<string, readonly (readonly [at: number, bytes: number])[]> = {
-    same: [],
-    scattered: random.pick(10, bytes / CLUSTER).map((cluster) => [cluster * CLUSTER + 9, 5]),
-    bulk: [
-      [3 * MiB + 100, 9 * MiB],
-      [40 * MiB, 2 * MiB],
-      [bytes - 70_000, 70_000],
-    ],
-    end: [[bytes - 1, 1]],
-    all: [[0, bytes]],
-  };
-  const options = {
-    image,
-    store,
-    memory,
-    threads: { scan: 2 },
-    pools,
-    compression: 'none',
-  } as const;
-  judge.remember(image, 'first');
-  await take({ ...options, tag: 'first' });
-  for (const [tag, changes] of Object.entries(ranges)) {
-    const before = fs.readFileSync(image);
-    for (const [at, length] of changes) patch(image, randomBytes(length, at + 3), at);
-    const after = fs.readFileSync(image);
-    let changed = 0;
-    for (let at = 0; at < bytes; at += CLUSTER) {
-      const end = Math.min(bytes, at + CLUSTER);
-      if (before.compare(after, at, end, at, end) !== 0) changed += 1;
-    }
-    judge.remember(image, tag);
-    const { stages, changedClusters, storedClusters } = await take({ ...options, tag });
-    t.same([changedClusters, storedClusters], [changed, changed], `${tag}: ${changed} clusters`);
-    const scan = stages.find(({ stage }) => stage === 'scan');
-    t.equal(scan?.threads, 2);
-    if (changed < 16) t.equal(scan?.batches, 17, 'a batch for 4 MiB each');
-    else t.ok((scan?.batches ?? 0) > 17, 'spans were cut', { batches: scan?.batches });
+/** Halves that are alike: with a codec that has something to do. */
+const repeated = (length: number, seed: number): Buffer =>
+  Buffer.concat(
+    [randomBytes(16_384, seed), Buffer.alloc(length, randomBytes(16_384, seed))],
+    length,
+  );
+
+/** How many clusters differ in two states of an image. */
+const differing = (before: Buffer, after: Buffer): number => {
+  let count = 0;
+  for (let at = 0; at < after.length; at += CLUSTER) {
+    const end = Math.min(after.length, at + CLUSTER);
+    if (before.compare(after, at, end, at, end) !== 0) count += 1;
   }
-  await judge.all(t);
-});
+  return count;
+};
+
+for (const compression of ['none', 'zstd'] as const) {
+  t.test(`in spans all is what the image is, ${compression}`, async (t) => {
+    const folder = tempDir(t);
+    const [image, store, copy, bitmap] = ['image', 'store.qcow2', 'copy', 'bitmap'].map((name) =>
+      join(folder, name),
+    ) as [string, string, string, string];
+    // Spans of 4 MiB with room for 1 MiB, and an end in the middle of a cluster.
+    const bytes = 64 * MiB + 777;
+    const memory = 14 * MiB;
+    fs.writeFileSync(image, repeated(bytes, 1));
+    const judge = new Judge(folder, store);
+    const random = new Random(5);
+    const pools = new Pools();
+    t.teardown(() => pools.close());
+    // Threads from the first batch on: spans are read ahead of the one that is cut.
+    pools.start(place('scan', 2));
+    const ranges: Record<string, readonly (readonly [at: number, bytes: number])[]> = {
+      same: [],
+      scattered: random.pick(10, bytes / CLUSTER).map((cluster) => [cluster * CLUSTER + 9, 5]),
+      bulk: [
+        [3 * MiB + 100, 9 * MiB],
+        [40 * MiB, 2 * MiB],
+        [bytes - 70_000, 70_000],
+      ],
+      end: [[bytes - 1, 1]],
+      all: [[0, bytes]],
+    };
+    const common = { store, memory, threads: { scan: 2 }, pools };
+    const options = { ...common, image, compression };
+    judge.remember(image, 'first');
+    let { uuid, tag: parent } = await take({ ...options, tag: 'first' });
+    for (const [tag, changes] of Object.entries(ranges)) {
+      const before = fs.readFileSync(image);
+      for (const [at, length] of changes) patch(image, repeated(length, at + 3), at);
+      const changed = differing(before, fs.readFileSync(image));
+
+      const { ranges: found } = await compare({ ...common, image, snapshot: parent });
+      const clusters = found.map(({ length }) => Math.ceil(length / CLUSTER));
+      t.equal(
+        clusters.reduce((sum, count) => sum + count, 0),
+        changed,
+        `${tag}: compare finds ${changed} clusters`,
+      );
+      copyState(image, copy);
+      const back = { ...common, snapshot: parent, output: copy, inPlace: true };
+      const { changedBytes } = await restore(back);
+      t.ok(fs.readFileSync(copy).equals(before), 'a copy is brought back');
+      t.equal(Math.ceil((changedBytes ?? 0) / CLUSTER), changed, 'and little is written');
+
+      // A bitmap that says that nothing has changed, of which all is audited.
+      fs.writeFileSync(bitmap, Buffer.alloc(Math.ceil(bytes / 4096 / 8)));
+      const dirty = `bitmap:${bitmap},since=${uuid}`;
+      judge.remember(image, tag);
+      const taken = await take({ ...options, tag, dirty, audit: 100 });
+      const { stages, changedClusters, storedClusters } = taken;
+      const of = Math.ceil(bytes / CLUSTER);
+      t.match(taken.dirty.audit, { clusters: of, of, missed: changed });
+      t.same([changedClusters, storedClusters], [changed, changed], `${tag}: taken`);
+      const scan = stages.find(({ stage }) => stage === 'scan');
+      t.equal(scan?.threads, changed === 0 ? 0 : 2);
+      if (changed < 16) t.equal(scan?.batches, changed === 0 ? 0 : 17, 'a batch for 4 MiB each');
+      else t.ok((scan?.batches ?? 0) > 17, 'spans were cut', { batches: scan?.batches });
+      ({ uuid } = taken);
+      parent = tag;
+    }
+    await judge.all(t);
+  });
+}

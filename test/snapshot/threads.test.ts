@@ -45,7 +45,7 @@ t.test('a large one gets them, and only where there is work', async (t) => {
   const judge = new Judge(folder, store);
   judge.remember(image, 'all');
   const all = await take({ image, store, tag: 'all' });
-  t.match(threadsOf(all.stages), { scan: 1, pad: 0, write: 1 });
+  t.match(threadsOf(all.stages), { pad: 0 });
   t.ok((threadsOf(all.stages).compress ?? 0) >= 1);
   patch(image, Buffer.from('one page'), 17 * CLUSTER);
   judge.remember(image, 'next');
@@ -54,6 +54,15 @@ t.test('a large one gets them, and only where there is work', async (t) => {
   t.match(next, { storedClusters: 1 });
   const back = await restore({ store, snapshot: 'all', output });
   t.match(threadsOf(back.stages), { fetch: 1, deliver: 1 });
+  await judge.all(t);
+});
+
+t.test('who only reads and writes gets them for more than who encodes', async (t) => {
+  const { folder, image, store } = makeImage(t, 130 * MiB);
+  const judge = new Judge(folder, store);
+  judge.remember(image, 'all');
+  const all = await take({ image, store, tag: 'all', compression: 'none' });
+  t.match(threadsOf(all.stages), { scan: 1, pad: 0, write: 1 });
   await judge.all(t);
 });
 
