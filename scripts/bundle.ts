@@ -13,13 +13,26 @@
 //     dist/run/worker.js     what pools start, and one file per stage beside it
 //     dist/run/resolve.js    what Node's loader is told for modules of users
 //     dist/run/report-page.js   the script of the benchmark's report, and other files that the benchmark starts
+//     dist/run/load.js       loads the command and the workers with what V8 has compiled of them before
+//     dist/run/compiled/     that
 //
-// All of them lie side by side, as a module and what it finds by URL lie side by side in the sources.
+// All of them lie side by side, as a module and what it finds by URL lie side by side in the sources. They are CommonJS
+// modules, since only of these can what was compiled be kept (docs/decisions/0036).
 
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, type Metafile } from 'esbuild';
+import { build, type Metafile, transform } from 'esbuild';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -28,19 +41,22 @@ const stages = readdirSync(`${root}stages`)
   .filter((file) => file.endsWith('.ts') && file !== 'index.ts')
   .map((file) => basename(file, '.ts'));
 
-const { dependencies } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+const { dependencies, exports, name } = JSON.parse(readFileSync(`${root}package.json`, 'utf8')) as {
+  name?: string;
   dependencies: Record<string, string>;
+  exports?: Record<string, { default: string }>;
 };
 
 /** Of many modules each: loading them takes longer than anything else that the command does before its work. */
 const INLINED = ['commander', 'yaml', 'zod'].filter((name) => name in dependencies);
-const REQUIRE =
-  "import { createRequire as nvsnapRequire } from 'node:module'; const require = nvsnapRequire(import.meta.url);";
 
-const { metafile } = await build({
+/** A file is begun by Node; the rest of it is loaded with what was compiled before. */
+const starting = (file: string): string => `require('./load.js').load('${file}');\n`;
+
+const { metafile, outputFiles } = await build({
   absWorkingDir: root,
   entryPoints: {
-    nvsnap: 'cli/main.ts',
+    command: 'cli/main.ts',
     index: 'snapshot/index.ts',
     bulk: 'bulk/index.ts',
     vm: 'vm/index.ts',
@@ -49,7 +65,8 @@ const { metafile } = await build({
     source: 'dirty/source.ts',
     examine: 'examine/index.ts',
     watched: 'examine/watched.ts',
-    worker: 'pipeline/worker.ts',
+    work: 'pipeline/worker.ts',
+    load: 'scripts/load.ts',
     resolve: 'stages/plug/resolve.ts',
     // What the benchmark finds by URL.
     pass: 'bench/pipeline/pass.ts',
@@ -67,9 +84,8 @@ const { metafile } = await build({
   target: 'node20',
   // What is needed to read the command line and jobs comes along; everything else is loaded from node_modules.
   external: Object.keys(dependencies).filter((name) => !INLINED.includes(name)),
-  // commander is CommonJS and asks for Node's modules by require.
-  banner: { js: REQUIRE },
   metafile: true,
+  write: false,
   logLevel: 'warning',
 });
 
@@ -108,9 +124,81 @@ for (const name of packagesIn(metafile)) {
 const drawing = packagesIn(page.metafile).map((name) => `${name}\n\n${licenceOf(name)}`);
 writeFileSync(`${root}dist/run/report-page.LICENSE`, drawing.join('\n\n'));
 
-// Chunks are named by their content: those of an earlier build stay until somebody removes them.
-const outputs = new Set([...Object.keys(metafile.outputs), ...Object.keys(page.metafile.outputs)]);
-for (const file of readdirSync(`${root}dist/run`)) {
-  if (!file.endsWith('.LICENSE') && !outputs.has(`dist/run/${file}`))
-    rmSync(`${root}dist/run/${file}`);
+const run = `${root}dist/run`;
+const URL_OF_FILE = "const nvsnapUrl = require('node:url').pathToFileURL(__filename).href;\n";
+
+/** One file of the bundle as a CommonJS module; `import()` of anything goes through load.js. */
+const toCommonJs = async (file: string, text: string): Promise<string> => {
+  const { code } = await transform(text, {
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    // A default import of a CommonJS module is all that it exports, as in Node.
+    sourcefile: file.replace(/js$/, 'mjs'),
+    define: { 'import.meta.url': 'nvsnapUrl' },
+  });
+  const loading =
+    file === 'load.js' ? code : code.replace(/\bimport\(/g, "require('./load.js').importModule(");
+  return loading.includes('nvsnapUrl') ? URL_OF_FILE + loading : loading;
+};
+
+// Chunks are named by their content: those of an earlier build would stay.
+for (const file of readdirSync(run)) {
+  if (!file.endsWith('.LICENSE') && file !== 'report-page.js')
+    rmSync(join(run, file), { recursive: true });
+}
+mkdirSync(join(run, 'compiled'));
+const write = (file: string, text: string): void => writeFileSync(join(run, file), text);
+for (const { path, text } of outputFiles) {
+  const file = basename(path);
+  write(file, await toCommonJs(file, text));
+}
+write('nvsnap.js', `#!/usr/bin/env node\n${starting('command.js')}`);
+write('worker.js', `module.exports = ${starting('work.js')}`);
+// Modules of users find the doors from here as they would from the package.
+const doors = Object.entries(exports ?? {}).map(([door, { default: file }]) => [
+  door,
+  `./${basename(file)}`,
+]);
+write(
+  'package.json',
+  `${JSON.stringify({ name, type: 'commonjs', exports: Object.fromEntries(doors) }, null, 2)}\n`,
+);
+
+/** Runs what people run most, so that what V8 compiles of it is kept. */
+const record = (folder: string): void => {
+  const [image, store, copy] = ['image', 'store.qcow2', 'copy'].map((file) =>
+    join(folder, file),
+  ) as [string, string, string];
+  const nvsnap = (...words: string[]): void => {
+    const { status, stderr } = spawnSync(process.execPath, [join(run, 'nvsnap.js'), ...words], {
+      env: { ...process.env, NVSNAP_RECORD_COMPILED: 'yes' },
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(`nvsnap ${words.join(' ')} failed: ${stderr}`);
+  };
+  const bits = join(folder, 'bits');
+  writeFileSync(image, readFileSync(process.execPath).subarray(0, RECORDED_BYTES));
+  writeFileSync(bits, Buffer.alloc(RECORDED_BYTES / 4096 / 8));
+  nvsnap('take', image, store, '--tag', 'first');
+  writeFileSync(image, 'changed', { flag: 'r+' });
+  nvsnap('take', image, store, '--tag', 'next');
+  nvsnap('take', image, store, '--dirty', `bitmap:${bits}`);
+  truncateSync(image, RECORDED_BYTES - 1);
+  nvsnap('take', image, store, '--dirty', `bitmap:${bits}`);
+  nvsnap('restore', store, 'first', copy);
+  nvsnap('restore', store, 'next', copy, '--in-place');
+  for (const verb of ['list', 'info', 'check', 'verify']) nvsnap(verb, store);
+  nvsnap('compare', store, 'next', copy);
+  nvsnap('remove', store, 'next');
+};
+
+/** Enough for each of a thread's first batches, and little enough for none to be started. */
+const RECORDED_BYTES = 4 * 2 ** 20;
+
+const folder = mkdtempSync(join(tmpdir(), 'nvsnap-bundle-'));
+try {
+  record(folder);
+} finally {
+  rmSync(folder, { recursive: true });
 }

@@ -95,5 +95,4 @@ const main = async (): Promise<void> => {
   if (order.litter !== null) fs.rmSync(order.litter, { recursive: true, force: true });
 };
 
-await main();
-process.exit(0);
+void main().then(() => process.exit(0));

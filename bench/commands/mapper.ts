@@ -13,11 +13,11 @@ const fd = fs.openSync(image, 'r+');
 const mapping = mapShared(fd, 0, fs.fstatSync(fd).size);
 fs.closeSync(fd);
 process.stdout.write('ready\n');
-for await (const line of createInterface({ input: process.stdin })) {
+createInterface({ input: process.stdin }).on('line', (line) => {
   for (const [start, end, seed] of JSON.parse(line) as [number, number, number][]) {
     const bytes = Buffer.alloc(end - start);
     new Random(seed).fill(bytes);
     storeInto(mapping, start, bytes);
   }
   process.stdout.write('done\n');
-}
+});

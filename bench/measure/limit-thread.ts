@@ -141,4 +141,4 @@ const perform = (): number | Promise<number> => {
   }
 };
 
-parentPort?.postMessage(await perform());
+void Promise.resolve(perform()).then((result) => parentPort?.postMessage(result));

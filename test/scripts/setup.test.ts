@@ -56,6 +56,7 @@ function makeClone(t: Test): string {
     'scripts/setup',
     'scripts/nvsnap',
     'scripts/bundle.ts',
+    'scripts/load.ts',
     'package-lock.json',
     'tsconfig.json',
   ]) {

@@ -1,0 +1,116 @@
+// Loads the files of the bundle with what V8 has compiled of them before: half of what the command needs to start is
+// compiling (docs/decisions/0036). V8 refuses what another version of it has made, and compiles anew.
+//
+// This becomes dist/run/load.js, a CommonJS module, as all files there are. What is kept of NAME lies in compiled/NAME.bin:
+// a checksum of the rest, in 4 bytes, the source, and what was compiled of it.
+
+import fs from 'node:fs';
+import Module, { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import vm from 'node:vm';
+
+/** Set to anything, a process keeps what it has compiled when it ends: scripts/bundle.ts does. */
+const RECORD = 'NVSNAP_RECORD_COMPILED';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
+const ours = /^\.\/(\w[\w.-]*\.js)$/;
+
+const fileOf = (name: string): string => join(HERE, 'compiled', `${name}.bin`);
+
+const SUM_BYTES = 4;
+
+/**
+ * A checksum of all but the first 4 bytes, which no change of a few bytes in a row leaves as it is: V8 has none of its own,
+ * and would run whatever it reads. (FNV-1a, a word at a time; what a hash in C needs to be loaded takes longer.)
+ */
+const sumOf = (kept: Buffer): number => {
+  const { buffer, byteOffset, length } = kept;
+  const words = new Uint32Array(buffer, byteOffset + SUM_BYTES, (length - SUM_BYTES) >>> 2);
+  let sum = length;
+  for (let i = 0; i < words.length; i += 1) sum = Math.imul(sum ^ (words[i] as number), 0x01000193);
+  for (let i = SUM_BYTES + 4 * words.length; i < length; i += 1) {
+    sum = Math.imul(sum ^ (kept[i] as number), 0x01000193);
+  }
+  return sum >>> 0;
+};
+
+/** What was compiled of this source; undefined when nothing is known of it. */
+const compiledOf = (name: string, source: Buffer): Buffer | undefined => {
+  let kept: Buffer;
+  try {
+    kept = fs.readFileSync(fileOf(name));
+  } catch {
+    return undefined;
+  }
+  const end = SUM_BYTES + source.length;
+  // V8 itself compares no more of the source than its length.
+  const isGood =
+    kept.length > end &&
+    kept.subarray(SUM_BYTES, end).equals(source) &&
+    kept.readUInt32LE(0) === sumOf(kept);
+  return isGood ? kept.subarray(end) : undefined;
+};
+
+/** Keeps what this process has compiled. */
+const record = (): void => {
+  for (const [name, { source, script }] of loaded) {
+    const kept = Buffer.concat([Buffer.alloc(SUM_BYTES), source, script.createCachedData()]);
+    kept.writeUInt32LE(sumOf(kept));
+    fs.writeFileSync(fileOf(name), kept);
+  }
+};
+
+const loaded = new Map<string, { readonly source: Buffer; readonly script: vm.Script }>();
+if (process.env[RECORD] !== undefined) process.on('exit', record);
+
+const WRAPPER = ['(function (exports, require, module, __filename, __dirname) { ', '\n})'] as const;
+type Wrapped = (
+  exports: unknown,
+  require: (id: string) => unknown,
+  module: Module,
+  filename: string,
+  folder: string,
+) => void;
+
+/** Loads a file of the bundle, as `require` does. */
+export const load = (name: string): unknown => {
+  const filename = join(HERE, name);
+  const known = require.cache[filename];
+  if (known) return known.exports;
+  const source = fs.readFileSync(filename);
+  const cachedData = compiledOf(name, source);
+  const script = new vm.Script(WRAPPER.join(source.toString()), {
+    filename,
+    ...(cachedData && { cachedData }),
+  });
+  loaded.set(name, { source, script });
+  const module = new Module(filename);
+  module.filename = filename;
+  require.cache[filename] = module;
+  const inner = (id: string): unknown => {
+    const [, file] = ours.exec(id) ?? [];
+    return file === undefined ? require(id) : load(file);
+  };
+  try {
+    (script.runInThisContext() as Wrapped)(module.exports, inner, module, filename, HERE);
+  } catch (error) {
+    delete require.cache[filename];
+    throw error;
+  }
+  module.loaded = true;
+  return module.exports;
+};
+
+/** Does what `import()` does, from a file of the bundle. */
+export const importModule = async (specifier: string): Promise<unknown> => {
+  const [, file] = ours.exec(specifier) ?? [];
+  if (file !== undefined) return load(file);
+  if (specifier.startsWith('node:')) return require(specifier);
+  if (specifier.startsWith('file:')) {
+    const path = fileURLToPath(specifier);
+    if (dirname(path) === HERE) return load(path.slice(HERE.length + 1));
+  }
+  return import(specifier);
+};
