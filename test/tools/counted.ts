@@ -15,11 +15,16 @@ export type Counts = Readonly<Record<Kind, Count>>;
 const HOOK = new URL('./counting.js', import.meta.url).href;
 const CHILD = fileURLToPath(new URL('./counted-child.js', import.meta.url));
 
-/** Runs one verb of the library and counts what it did, start-up included. */
-export const counted = (folder: string, verb: string, options: Record<string, unknown>): Counts => {
+/** Runs one verb of the library and counts what it did, start-up included; `stages` have their threads from the start. */
+export const counted = (
+  folder: string,
+  verb: string,
+  options: Record<string, unknown>,
+  stages: readonly string[] = [],
+): Counts => {
   const log = join(folder, 'counts');
   fs.rmSync(log, { force: true });
-  const words = ['--import', HOOK, CHILD, verb, JSON.stringify(options)];
+  const words = ['--import', HOOK, CHILD, verb, JSON.stringify(options), ...stages];
   const { status, stderr } = spawnSync(process.execPath, words, {
     encoding: 'utf8',
     env: { ...process.env, NVSNAP_TEST_COUNTS: log },

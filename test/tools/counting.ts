@@ -49,7 +49,8 @@ const { postMessage } = MessagePort.prototype;
 MessagePort.prototype.postMessage = function (
   this: MessagePort,
   ...args: Parameters<typeof postMessage>
-): void {
+): unknown {
   note('message', 0);
-  postMessage.apply(this, args);
+  // A broadcast channel asks its port whether it could.
+  return postMessage.apply(this, args);
 } as typeof postMessage;
