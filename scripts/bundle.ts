@@ -19,20 +19,11 @@
 // All of them lie side by side, as a module and what it finds by URL lie side by side in the sources. They are CommonJS
 // modules, since only of these can what was compiled be kept (docs/decisions/0036).
 
-import { spawnSync } from 'node:child_process';
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Metafile, transform } from 'esbuild';
+import { record } from './record.js';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -165,40 +156,4 @@ write(
   `${JSON.stringify({ name, type: 'commonjs', exports: Object.fromEntries(doors) }, null, 2)}\n`,
 );
 
-/** Runs what people run most, so that what V8 compiles of it is kept. */
-const record = (folder: string): void => {
-  const [image, store, copy] = ['image', 'store.qcow2', 'copy'].map((file) =>
-    join(folder, file),
-  ) as [string, string, string];
-  const nvsnap = (...words: string[]): void => {
-    const { status, stderr } = spawnSync(process.execPath, [join(run, 'nvsnap.js'), ...words], {
-      env: { ...process.env, NVSNAP_RECORD_COMPILED: 'yes' },
-      encoding: 'utf8',
-    });
-    if (status !== 0) throw new Error(`nvsnap ${words.join(' ')} failed: ${stderr}`);
-  };
-  const bits = join(folder, 'bits');
-  writeFileSync(image, readFileSync(process.execPath).subarray(0, RECORDED_BYTES));
-  writeFileSync(bits, Buffer.alloc(RECORDED_BYTES / 4096 / 8));
-  nvsnap('take', image, store, '--tag', 'first');
-  writeFileSync(image, 'changed', { flag: 'r+' });
-  nvsnap('take', image, store, '--tag', 'next');
-  nvsnap('take', image, store, '--dirty', `bitmap:${bits}`);
-  truncateSync(image, RECORDED_BYTES - 1);
-  nvsnap('take', image, store, '--dirty', `bitmap:${bits}`);
-  nvsnap('restore', store, 'first', copy);
-  nvsnap('restore', store, 'next', copy, '--in-place');
-  for (const verb of ['list', 'info', 'check', 'verify']) nvsnap(verb, store);
-  nvsnap('compare', store, 'next', copy);
-  nvsnap('remove', store, 'next');
-};
-
-/** Enough for each of a thread's first batches, and little enough for none to be started. */
-const RECORDED_BYTES = 4 * 2 ** 20;
-
-const folder = mkdtempSync(join(tmpdir(), 'nvsnap-bundle-'));
-try {
-  record(folder);
-} finally {
-  rmSync(folder, { recursive: true });
-}
+record(run);

@@ -57,6 +57,7 @@ function makeClone(t: Test): string {
     'scripts/nvsnap',
     'scripts/bundle.ts',
     'scripts/load.ts',
+    'scripts/record.ts',
     'package-lock.json',
     'tsconfig.json',
   ]) {
