@@ -7,6 +7,7 @@ import {
   bitmapExtents,
   hasBitsPast,
   PAGE_BYTES,
+  pageBuffer,
   parseSize,
 } from '../disk/index.js';
 import type { SourceKind, SourceSpec } from './spec.js';
@@ -14,6 +15,9 @@ import { type TrackerFile, trackerFileSource, unsuitable } from './tracker-file.
 
 /** Dirty logs come in whole words of 64 bits. */
 const WORD_BYTES = 8;
+
+/** What stays in a processor's cache. */
+const PIECE_BYTES = 256 * 1024;
 
 const MIN_PAGE = 512;
 const MAX_PAGE = 2 ** 30;
@@ -32,11 +36,18 @@ const pageOf = ({ name, values }: SourceSpec): number => {
   throw unsuitable(name, `page=${text} is not a power of 2 from 512 to 1G`);
 };
 
-const readWhole = ({ path, fd, size }: TrackerFile, name: string): Buffer => {
-  const bits = Buffer.alloc(size);
-  if (attachFile({ path, fd }).read(bits, 0) === size) return bits;
-  throw unsuitable(name, `${path} became shorter while it was read`);
-};
+/** The file in pieces, in memory that the next one overwrites. */
+function* piecesOf({ path, fd, size }: TrackerFile, name: string, from = 0): Generator<Buffer> {
+  const file = attachFile({ path, fd });
+  const memory = pageBuffer(Math.min(PIECE_BYTES, size));
+  for (let at = from; at < size; at += memory.length) {
+    const piece = memory.subarray(0, Math.min(memory.length, size - at));
+    if (file.read(piece, at) < piece.length) {
+      throw unsuitable(name, `${path} became shorter while it was read`);
+    }
+    yield piece;
+  }
+}
 
 export const bitmapKind: SourceKind = {
   name: 'bitmap',
@@ -59,11 +70,14 @@ export const bitmapKind: SourceKind = {
             `${file.path} has ${file.size} bytes, but an image of ${size} bytes with pages of ${page} needs ${needed}`,
           );
         }
-        const bits = readWhole(file, name);
-        if (hasBitsPast(bits, Math.ceil(size / page))) {
-          throw unsuitable(name, `${file.path} has bits set past the end of the image`);
+        const units = Math.ceil(size / page);
+        const whole = Math.floor(units / 8);
+        for (const end of piecesOf(file, name, whole)) {
+          if (hasBitsPast(end, units - 8 * whole)) {
+            throw unsuitable(name, `${file.path} has bits set past the end of the image`);
+          }
         }
-        return [...bitmapExtents(bits, page, size)];
+        return [...bitmapExtents(piecesOf(file, name), page, size)];
       },
     });
   },

@@ -30,22 +30,33 @@ const nextByte = (bits: Uint8Array, words: Uint32Array | undefined, from: number
   return at;
 };
 
-/** What the bits that are set stand for, in bytes: sorted, joined, cut at `limit`. */
-export function* bitmapExtents(bits: Uint8Array, unit: number, limit: number): Generator<Extent> {
-  const words = wordsOf(bits);
+/**
+ * What the bits that are set stand for, in bytes: sorted, joined, cut at `limit`. A bitmap may come in pieces, each of
+ * which is looked at before the next one is asked for.
+ */
+export function* bitmapExtents(
+  pieces: Iterable<Uint8Array>,
+  unit: number,
+  limit: number,
+): Generator<Extent> {
   let start = -1;
   let end = -1;
-  for (let at = nextByte(bits, words, 0); at < bits.length; at = nextByte(bits, words, at + 1)) {
-    const byte = bits[at] as number;
-    for (let bit = 0; bit < 8; bit += 1) {
-      if ((byte & (1 << bit)) === 0) continue;
-      const from = (at * 8 + bit) * unit;
-      if (from !== end) {
-        if (end > start) yield { start, end: Math.min(end, limit) };
-        start = from;
+  let before = 0;
+  for (const bits of pieces) {
+    const words = wordsOf(bits);
+    for (let at = nextByte(bits, words, 0); at < bits.length; at = nextByte(bits, words, at + 1)) {
+      const byte = bits[at] as number;
+      for (let bit = 0; bit < 8; bit += 1) {
+        if ((byte & (1 << bit)) === 0) continue;
+        const from = ((before + at) * 8 + bit) * unit;
+        if (from !== end) {
+          if (end > start) yield { start, end: Math.min(end, limit) };
+          start = from;
+        }
+        end = from + unit;
       }
-      end = from + unit;
     }
+    before += bits.length;
   }
   if (end > start && start < limit) yield { start, end: Math.min(end, limit) };
 }

@@ -51,6 +51,8 @@ export class DigestReader {
   readonly index: Buffer;
   #l2: { index: number; table: Table } | undefined;
   #held: { cluster: number; digests: Buffer } | undefined;
+  /** What was read of the digest table last. */
+  readonly #memory: Buffer;
 
   /** Reads the index and checks it against the record's root. */
   constructor(store: Store, snapshot: Snapshot & { record: SnapshotRecord }, digester: Digester) {
@@ -60,6 +62,7 @@ export class DigestReader {
     this.#l1 = store.l1(snapshot.entry);
     this.layout = digestLayout(store.geometry, snapshot.record.imageSize);
     const { clusterSize } = store.geometry;
+    this.#memory = Buffer.alloc(clusterSize);
     // The L1 table lies in the file, so this bounds what a hostile record can make us allocate.
     const area = digestL1Entries(store.geometry, snapshot.record.imageSize);
     if (snapshot.record.digestL1 + area > this.#l1.length) this.#damaged('the size of the digests');
@@ -79,27 +82,30 @@ export class DigestReader {
     });
   }
 
-  /** One cluster of the area; zeros where none is allocated. */
+  /** One cluster of the area, until the next call; zeros where none is allocated. */
   #readArea(cluster: number): Buffer {
-    const { l2Entries, clusterSize } = this.#store.geometry;
+    const { l2Entries } = this.#store.geometry;
     const index = this.#record.digestL1 + Math.floor(cluster / l2Entries);
     const l2Offset = index < this.#l1.length ? offsetOf(this.#l1.hi(index), this.#l1.lo(index)) : 0;
-    if (l2Offset === 0) return Buffer.alloc(clusterSize);
+    if (l2Offset === 0) return this.#memory.fill(0);
     if (this.#l2?.index !== index) this.#l2 = { index, table: this.#store.l2(l2Offset) };
     const slot = cluster % l2Entries;
     const hi = this.#l2.table.hi(slot);
     const lo = this.#l2.table.lo(slot);
     const kind = kindOf(hi, lo);
-    if (kind === 'unallocated' || kind === 'zero') return Buffer.alloc(clusterSize);
+    if (kind === 'unallocated' || kind === 'zero') return this.#memory.fill(0);
     if (kind === 'packed') this.#damaged('the digest table');
-    return this.#store.readCluster(offsetOf(hi, lo), 'a cluster of digests');
+    this.#store.readInto(this.#memory, offsetOf(hi, lo), 'a cluster of digests');
+    return this.#memory;
   }
 
   /** Cluster `cluster` of the digest table, checked. The buffer is valid until the next call. */
   tableCluster(cluster: number): Buffer {
     if (this.#held?.cluster === cluster) return this.#held.digests;
+    // What it held is overwritten.
+    this.#held = undefined;
     const digests = isZeroDigest(this.index, cluster * DIGEST_BYTES)
-      ? Buffer.alloc(this.#store.geometry.clusterSize)
+      ? this.#memory.fill(0)
       : this.#checked(cluster);
     this.#held = { cluster, digests };
     return digests;
@@ -123,7 +129,7 @@ export class DigestReader {
       const start = cluster * perCluster;
       const stop = Math.min(last, start + perCluster);
       const isZero = isZeroDigest(this.index, cluster * DIGEST_BYTES);
-      const words = isZero ? undefined : wordsOf(this.tableCluster(cluster));
+      let words = isZero ? undefined : wordsOf(this.tableCluster(cluster));
       while (at < stop) {
         const next = words ? endOfRun(words, at - start, stop - start) + start : stop;
         const hasData = words !== undefined && isData(words, at - start);
@@ -131,6 +137,8 @@ export class DigestReader {
         if (!hasData && from >= 0) {
           yield [from, at];
           from = -1;
+          // Whoever was told may have asked for others meanwhile.
+          words = words && wordsOf(this.tableCluster(cluster));
         }
         at = next;
       }

@@ -180,12 +180,12 @@ export class Store {
   /** Reads exactly `length` bytes; short only when the file ends inside its last cluster. */
   #readMeta(offset: number, length: number, what: string): Buffer {
     const raw = Buffer.alloc(length);
-    this.#readInto(raw, offset, what);
+    this.readInto(raw, offset, what);
     return raw;
   }
 
   /** Fills `raw`; of the file's last cluster a part may be missing, and reads as zeros. */
-  #readInto(raw: Buffer, offset: number, what: string): void {
+  readInto(raw: Buffer, offset: number, what: string): void {
     const { length } = raw;
     if (!Number.isSafeInteger(offset + length)) {
       this.#damaged(`${what} at ${offset} lies outside the file`);
@@ -253,7 +253,7 @@ export class Store {
   peekL2(offset: HostOffset): Table {
     this.#checkL2(offset);
     this.#scratch ??= Buffer.alloc(this.geometry.clusterSize);
-    this.#readInto(this.#scratch, offset, 'the L2 table');
+    this.readInto(this.#scratch, offset, 'the L2 table');
     return Table.over(this.#scratch);
   }
 

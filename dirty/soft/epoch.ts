@@ -79,7 +79,7 @@ const changesOf = (
     };
   }
   return before.doubt === null
-    ? { known: true, extents: () => bitmapExtents(before.bits, PAGE_BYTES, size) }
+    ? { known: true, extents: () => bitmapExtents([before.bits], PAGE_BYTES, size) }
     : { known: false, reason: before.doubt };
 };
 

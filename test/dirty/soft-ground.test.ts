@@ -106,7 +106,7 @@ t.test('what has the mark, and what is not in the page table, may have changed',
   const bits = Buffer.alloc(2);
   t.equal(collect(fd, { start: 0, count: 12 }, { bits, at: 0, limit: 12 }), 4);
   const pages = (raw: Buffer): number[] =>
-    [...bitmapExtents(raw, 1, 16)].flatMap(({ start, end }) =>
+    [...bitmapExtents([raw], 1, 16)].flatMap(({ start, end }) =>
       Array.from({ length: end - start }, (_, i) => start + i),
     );
   t.same(pages(bits), [3, 5, 6, 8, 9]);

@@ -33,7 +33,10 @@ t.test('extents of random bitmaps', async (t) => {
     for (let i = 0; i < units; i += 1) {
       if (random.below(100) < density) bits[i >> 3] = (bits[i >> 3] as number) | (1 << (i & 7));
     }
-    const extents = [...bitmapExtents(bits, UNIT, size)];
+    const extents = [...bitmapExtents([bits], UNIT, size)];
+    const [cut, next] = [random.below(bytes + 1), random.below(bytes + 1)].sort((a, b) => a - b);
+    const pieces = [bits.subarray(0, cut), bits.subarray(cut, next), bits.subarray(next)];
+    t.same([...bitmapExtents(pieces, UNIT, size)], extents, 'the same in pieces');
     t.same(extents, slowly(bits, size), `round ${round}`);
     const again = Buffer.alloc(bytes);
     for (const extent of extents) setBits(again, UNIT, extent);
@@ -50,6 +53,6 @@ t.test('whole units are touched by parts of them', async (t) => {
   const bits = Buffer.alloc(1);
   setBits(bits, UNIT, { start: UNIT - 1, end: UNIT + 1 });
   t.equal(bits[0], 0b11);
-  t.same([...bitmapExtents(Buffer.alloc(16), UNIT, 100 * UNIT)], [], 'nothing is set');
+  t.same([...bitmapExtents([Buffer.alloc(16)], UNIT, 100 * UNIT)], [], 'nothing is set');
   t.ok(hasBitsPast(Buffer.from([0, 0, 1]), 16), 'in a byte of its own');
 });
