@@ -176,8 +176,8 @@ for (const compression of ['none', 'zstd'] as const) {
     const [image, store, copy, bitmap] = ['image', 'store.qcow2', 'copy', 'bitmap'].map((name) =>
       join(folder, name),
     ) as [string, string, string, string];
-    // Spans of 4 MiB with room for 1 MiB, and an end in the middle of a cluster.
-    const bytes = 64 * MiB + 777;
+    // Spans of 2 MiB with room for 1 MiB, and an end in the middle of a cluster.
+    const bytes = 32 * MiB + 777;
     const memory = 14 * MiB;
     fs.writeFileSync(image, repeated(bytes, 1));
     const judge = new Judge(folder, store);
@@ -191,7 +191,7 @@ for (const compression of ['none', 'zstd'] as const) {
       scattered: random.pick(10, bytes / CLUSTER).map((cluster) => [cluster * CLUSTER + 9, 5]),
       bulk: [
         [3 * MiB + 100, 9 * MiB],
-        [40 * MiB, 2 * MiB],
+        [20 * MiB, 2 * MiB],
         [bytes - 70_000, 70_000],
       ],
       end: [[bytes - 1, 1]],
@@ -230,7 +230,7 @@ for (const compression of ['none', 'zstd'] as const) {
       t.same([changedClusters, storedClusters], [changed, changed], `${tag}: taken`);
       const scan = stages.find(({ stage }) => stage === 'scan');
       t.equal(scan?.threads, changed === 0 ? 0 : 2);
-      if (changed < 16) t.equal(scan?.batches, changed === 0 ? 0 : 17, 'a batch for 4 MiB each');
+      if (changed < 16) t.equal(scan?.batches, changed === 0 ? 0 : 17, 'a batch for 2 MiB each');
       else t.ok((scan?.batches ?? 0) > 17, 'spans were cut', { batches: scan?.batches });
       ({ uuid } = taken);
       parent = tag;
