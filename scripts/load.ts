@@ -10,8 +10,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 
-/** Set to anything, a process keeps what it has compiled when it ends: scripts/bundle.ts does. */
-const RECORD = 'NVSNAP_RECORD_COMPILED';
+/** Set to anything, a process keeps what it has compiled when it ends: scripts/record.ts does. */
+export const RECORD = 'NVSNAP_RECORD_COMPILED';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
@@ -22,8 +22,9 @@ const fileOf = (name: string): string => join(HERE, 'compiled', `${name}.bin`);
 const SUM_BYTES = 4;
 
 /**
- * A checksum of all but the first 4 bytes, which no change of a few bytes in a row leaves as it is: V8 has none of its own,
- * and would run whatever it reads. (FNV-1a, a word at a time: all that a take loads takes 4 ms, what a worker loads a tenth; loading a hash in C takes 4.)
+ * A checksum of all but the first 4 bytes, which no change of one word leaves as it is: V8 has none of its own, and
+ * would run whatever it reads. (FNV-1a, a word at a time: 4 ms for all that a take loads, a tenth for a worker, where
+ * loading a hash in C takes 4 each time.)
  */
 const sumOf = (kept: Buffer): number => {
   const { buffer, byteOffset, length } = kept;
@@ -53,17 +54,21 @@ const compiledOf = (name: string, source: Buffer): Buffer | undefined => {
   return isGood ? kept.subarray(end) : undefined;
 };
 
-/** Keeps what this process has compiled. */
-const record = (): void => {
-  for (const [name, { source, script }] of loaded) {
-    const kept = Buffer.concat([Buffer.alloc(SUM_BYTES), source, script.createCachedData()]);
-    kept.writeUInt32LE(sumOf(kept));
-    fs.writeFileSync(fileOf(name), kept);
-  }
+/** Keeps what was compiled of a file. */
+const keep = (name: string, source: Buffer, script: vm.Script): void => {
+  const kept = Buffer.concat([Buffer.alloc(SUM_BYTES), source, script.createCachedData()]);
+  kept.writeUInt32LE(sumOf(kept));
+  fs.writeFileSync(fileOf(name), kept);
 };
 
-const loaded = new Map<string, { readonly source: Buffer; readonly script: vm.Script }>();
-if (process.env[RECORD] !== undefined) process.on('exit', record);
+/** What is to be kept; undefined in a process that keeps nothing. */
+const recorded: Parameters<typeof keep>[] | undefined =
+  process.env[RECORD] === undefined ? undefined : [];
+if (recorded) {
+  process.on('exit', () => {
+    for (const file of recorded) keep(...file);
+  });
+}
 
 const WRAPPER = ['(function (exports, require, module, __filename, __dirname) { ', '\n})'] as const;
 type Wrapped = (
@@ -85,7 +90,7 @@ export const load = (name: string): unknown => {
     filename,
     ...(cachedData && { cachedData }),
   });
-  loaded.set(name, { source, script });
+  recorded?.push([name, source, script]);
   const module = new Module(filename);
   module.filename = filename;
   require.cache[filename] = module;

@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { RECORD } from './load.js';
 
 /** So little that no thread is started: what V8 compiles in threads is not kept. */
 const BYTES = 4 * 2 ** 20;
@@ -38,7 +39,7 @@ export const record = (run: string): void => {
   try {
     useMost(folder, (...words) => {
       const { status, stderr } = spawnSync(process.execPath, [join(run, 'nvsnap.js'), ...words], {
-        env: { ...process.env, NVSNAP_RECORD_COMPILED: 'yes' },
+        env: { ...process.env, [RECORD]: 'yes' },
         encoding: 'utf8',
       });
       if (status !== 0) throw new Error(`nvsnap ${words.join(' ')} failed: ${stderr}`);
