@@ -36,10 +36,10 @@ const pageOf = ({ name, values }: SourceSpec): number => {
   throw unsuitable(name, `page=${text} is not a power of 2 from 512 to 1G`);
 };
 
-/** The file in pieces, in memory that the next one overwrites. */
+/** The file from byte `from` on in pieces, in memory that the next one overwrites. */
 function* piecesOf({ path, fd, size }: TrackerFile, name: string, from = 0): Generator<Buffer> {
   const file = attachFile({ path, fd });
-  const memory = pageBuffer(Math.min(PIECE_BYTES, size));
+  const memory = pageBuffer(Math.min(PIECE_BYTES, size - from));
   for (let at = from; at < size; at += memory.length) {
     const piece = memory.subarray(0, Math.min(memory.length, size - at));
     if (file.read(piece, at) < piece.length) {

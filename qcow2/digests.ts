@@ -50,9 +50,10 @@ export class DigestReader {
   /** The index, whole: 16 bytes per cluster of the digest table. */
   readonly index: Buffer;
   #l2: { index: number; table: Table } | undefined;
-  #held: { cluster: number; digests: Buffer } | undefined;
-  /** What was read of the digest table last. */
+  /** What was read of the area last. */
   readonly #memory: Buffer;
+  /** Which cluster of the digest table that is, checked; undefined for anything else. */
+  #held: number | undefined;
 
   /** Reads the index and checks it against the record's root. */
   constructor(store: Store, snapshot: Snapshot & { record: SnapshotRecord }, digester: Digester) {
@@ -101,22 +102,18 @@ export class DigestReader {
 
   /** Cluster `cluster` of the digest table, checked. The buffer is valid until the next call. */
   tableCluster(cluster: number): Buffer {
-    if (this.#held?.cluster === cluster) return this.#held.digests;
-    // What it held is overwritten.
+    if (this.#held === cluster) return this.#memory;
     this.#held = undefined;
-    const digests = isZeroDigest(this.index, cluster * DIGEST_BYTES)
-      ? this.#memory.fill(0)
-      : this.#checked(cluster);
-    this.#held = { cluster, digests };
-    return digests;
+    if (isZeroDigest(this.index, cluster * DIGEST_BYTES)) this.#memory.fill(0);
+    else this.#readChecked(cluster);
+    this.#held = cluster;
+    return this.#memory;
   }
 
-  #checked(cluster: number): Buffer {
-    const digests = this.#readArea(cluster);
+  #readChecked(cluster: number): void {
     const own = Buffer.alloc(DIGEST_BYTES);
-    this.#digester.digest(digests, own, 0);
+    this.#digester.digest(this.#readArea(cluster), own, 0);
     if (!sameDigest(own, 0, this.index, cluster * DIGEST_BYTES)) this.#damaged('the digest table');
-    return digests;
   }
 
   /** Runs [from, to) of guest clusters in [first, end) that do not read as zeros, in order. */

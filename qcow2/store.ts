@@ -184,7 +184,7 @@ export class Store {
     return raw;
   }
 
-  /** Fills `raw`; of the file's last cluster a part may be missing, and reads as zeros. */
+  /** Fills `raw` from host byte `offset` on; of the file's last cluster a part may be missing, and reads as zeros. */
   readInto(raw: Buffer, offset: number, what: string): void {
     const { length } = raw;
     if (!Number.isSafeInteger(offset + length)) {
