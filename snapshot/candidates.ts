@@ -114,8 +114,8 @@ export interface Judging {
   readonly image: Image;
   readonly target: WritableStore;
   readonly parent: OwnSnapshot | undefined;
-  /** Hears what the source names, before it is audited. */
-  named?(candidates: Candidates): void;
+  /** Hears how many bytes the source names, before it is audited, and whether most are expected to be the parent's. */
+  named?(bytes: number, mostlySame: boolean): void;
 }
 
 const announce = (events: RunEmitter | undefined, sentence: string): void => {
@@ -149,8 +149,8 @@ export const judge = async (
   const clean = [...subtractExtents(whole, extents)];
   const digests = percent > 0 && clean.length > 0 && digestsOf(target.store, parent);
   const candidates = { extents, mostlySame: certainty !== 'exact' };
-  judging.named?.(candidates);
   const candidateBytes = bytesIn(extents);
+  judging.named?.(candidateBytes, candidates.mostlySame);
   if (!digests) return { candidates, report: { ...report, candidateBytes } };
   const seed = options.auditSeed ?? Math.floor(Math.random() * TWO_32);
   const found = await audit({ image, target, clusterSize, digests, clean, percent, seed }, options);

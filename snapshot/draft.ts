@@ -32,7 +32,7 @@ import { Contents } from './contents.js';
 import type { Feed } from './feed.js';
 import { takeLine } from './line.js';
 import { nextId } from './names.js';
-import { cutFor, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
+import { cutFor, cutLayout, memoryOf, memoryToSpare, planSlabs, spareOf } from './plan.js';
 import { digesterOf } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 import type { WritableStore } from './store.js';
@@ -161,7 +161,7 @@ export class Draft {
     });
     const room = cut.room / clusterSize;
     const packedBytes = codec === 'none' && !line.links ? 0 : cut.room + room * line.growth;
-    const layout = { clusterSize, clusters: cut.reach / clusterSize, room, packedBytes };
+    const layout = cutLayout(clusterSize, cut, packedBytes);
     const slabs = planSlabs(layout, steps, batches, memory, pools);
     const reports = await run({
       verb,

@@ -131,6 +131,14 @@ export const cutFor = (
   return { room, reach };
 };
 
+/** The slabs for such batches, with room for payloads. */
+export const cutLayout = (clusterSize: number, cut: Cut, packedBytes: number): SlabLayout => ({
+  clusterSize,
+  clusters: cut.reach / clusterSize,
+  room: cut.room / clusterSize,
+  packedBytes,
+});
+
 /**
  * Gives each stage of a line its crew: `usual` threads unless others were asked for, started at once where the
  * job is large and the stage's work is sure.

@@ -5,7 +5,7 @@ import type { Batch, Run, SlabPool, Step } from '../pipeline/index.js';
 import type { DigestReader, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import type { Image } from './image.js';
-import { cutFor, isLarge, planCrews, planSlabs } from './plan.js';
+import { cutFor, cutLayout, isLarge, planCrews, planSlabs } from './plan.js';
 import { digestOptionsOf } from './plugged.js';
 import type { RunOptions } from './run-options.js';
 import { Spans } from './spans.js';
@@ -73,10 +73,8 @@ export const planComparing = (
     stages.dedup(made, crew('dedup', 1, false), spans?.drops),
     ...(further?.((stage, usual) => crew(stage, usual, false)) ?? []),
   ];
-  const room = cut.room / clusterSize;
   // A descriptor may ask for two clusters, and no batch may end early here.
-  const packedBytes = further ? 2 * cut.room : 0;
-  const layout = { clusterSize, clusters: cut.reach / clusterSize, room, packedBytes };
+  const layout = cutLayout(clusterSize, cut, further ? 2 * cut.room : 0);
   const slabs = planSlabs(layout, steps, batches, memory);
   return {
     slabs,

@@ -11,7 +11,7 @@ import { isLight } from '../stages/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { beginEpoch, checkAudit, judge } from './candidates.js';
 import { Draft } from './draft.js';
-import { type Candidates, imageFeed } from './feed.js';
+import { imageFeed } from './feed.js';
 import { checkActive, checkDedup, checkLevel, chooseParent, refuseSameFile } from './guards.js';
 import { frozenImage, type Image, openImage } from './image.js';
 import { startTake, type TakeWork } from './line.js';
@@ -20,7 +20,6 @@ import { checkTag, LATEST, NONE, tagFromTime } from './names.js';
 import { overlayImage } from './overlay.js';
 import { checkThreadNames, cutFor } from './plan.js';
 import { digesterOf, loadAsked } from './plugged.js';
-import { bytesIn } from './reading.js';
 import { loadSource } from './sources.js';
 import {
   asOwn,
@@ -225,10 +224,10 @@ const takeFrom = async (
     image: reading,
     target,
     parent,
-    named: ({ extents, mostlySame }: Candidates): void => {
+    named: (bytes: number, mostlySame: boolean): void => {
       // The threads of stages that share them with a user's are not known yet.
       if (target.line.names.length > 0) return;
-      const what = { bytes: bytesIn(extents), mostlySame, clusterSize, codec, spans: true };
+      const what = { bytes, mostlySame, clusterSize, codec, spans: true };
       startTake(pools, workOn(reading, what, options));
     },
   };

@@ -96,7 +96,7 @@ t.test('and gets its threads when the job is not small, in order and exactly onc
 });
 
 t.test('and gets none for the little that is left', async (t) => {
-  // 40 batches make up the price of two threads, and two more are still to come.
+  // 17 batches make up the price of two threads, and two more are still to come.
   const ending = probe('ending', 2, { busyMs: 6 });
   const steps = [{ ...ending.use, beginsHere: true }];
   const out = await runLine({ steps, batches: 19, slabCount: 8 });

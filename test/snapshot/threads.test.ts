@@ -58,12 +58,15 @@ t.test('a large one gets them, and only where there is work', async (t) => {
 });
 
 t.test('who only reads and writes gets them for more than who encodes', async (t) => {
-  const { folder, image, store } = makeImage(t, 130 * MiB);
-  const judge = new Judge(folder, store);
-  judge.remember(image, 'all');
-  const all = await take({ image, store, tag: 'all', compression: 'none' });
-  t.match(threadsOf(all.stages), { scan: 1, pad: 0, write: 1 });
-  await judge.all(t);
+  const { folder, image } = makeImage(t, 130 * MiB);
+  for (const compression of ['none', 'zstd'] as const) {
+    const store = join(folder, `${compression}.qcow2`);
+    const judge = new Judge(folder, store);
+    judge.remember(image, 'all');
+    const all = await take({ image, store, tag: 'all', compression });
+    t.match(threadsOf(all.stages), { scan: 1, pad: 0, write: 1 }, compression);
+    await judge.all(t);
+  }
 });
 
 t.test('threads that the caller keeps serve one take after another', async (t) => {
