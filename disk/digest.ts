@@ -3,50 +3,49 @@
 
 import { createRequire } from 'node:module';
 import { fault } from './faults.js';
+import { native } from './native.js';
 
 export const DIGEST_BYTES = 16;
 
 /** The algorithm of a store's digests, fixed when it is made. */
 export type DigestAlgorithm = 'xxh3-128' | 'blake3';
 
+/** How a store's digests are made; plain data. */
+export interface DigestOptions {
+  readonly algorithm: DigestAlgorithm;
+  /** The store's 8 random bytes, or a secret key. */
+  readonly seed: Uint8Array;
+}
+
 /** Digests one buffer after another with one algorithm and key. */
 export interface Digester {
   /** Writes the 16-byte digest of `data` into `into` at byte `at`. */
   digest(data: Uint8Array, into: Uint8Array, at: number): void;
+  /**
+   * Writes the fingerprints of the clusters of `size` bytes in `data`, of which the last may be short, one after
+   * another from byte `at` of `into` on: of each its digest, or zeros where all of it is zero.
+   */
+  fingerprints(data: Buffer, size: number, into: Uint8Array, at: number): void;
 }
-
-/** A hash of which the digest is DIGEST_BYTES long. */
-interface Hash {
-  reset(): void;
-  update(data: Uint8Array): void;
-  digest(): Uint8Array;
-}
-
-const load = createRequire(import.meta.url);
 
 /** XXH3-128 (xxHash 0.8 specification, section XXH3). */
-interface Xxh3 {
-  new (seed: Buffer): Hash;
-  /** With seed 0, all at once. */
-  hash(data: Uint8Array): Uint8Array;
-}
+const openXxh3 = (seed: Uint8Array): Digester => ({
+  digest: (data, into, at) => native.digest(seed, data, into, at),
+  fingerprints: (data, size, into, at) => native.fingerprints(seed, data, size, into, at),
+});
 
-const loadXxh3 = (): Xxh3 => (load('xxhash-addon') as { XXHash128: Xxh3 }).XXHash128;
-
-/** XXH3-128 with the store's 8-byte seed. */
-const openXxh3 = (seed: Uint8Array): Hash => new (loadXxh3())(Buffer.from(seed));
-
-let xxh3: Xxh3 | undefined;
+const NO_SEED = new Uint8Array(8);
 
 /** XXH3-128 with seed 0, for short pieces of data: 16 bytes in memory of their own. */
 export const shortHash = (data: Uint8Array): Uint8Array => {
-  xxh3 ??= loadXxh3();
-  return xxh3.hash(data);
+  const hash = new Uint8Array(DIGEST_BYTES);
+  native.digest(NO_SEED, data, hash, 0);
+  return hash;
 };
 
 /** Keyed BLAKE3, its first 16 bytes; the key is the store's seed, zero-padded to 32 bytes. */
-const openBlake3 = (seed: Uint8Array): Hash => {
-  const { Blake3Hasher } = load('@napi-rs/blake-hash') as {
+const openBlake3 = (seed: Uint8Array): Digester => {
+  const { Blake3Hasher } = createRequire(import.meta.url)('@napi-rs/blake-hash') as {
     Blake3Hasher: {
       newKeyed(key: Buffer): {
         update(data: Uint8Array): void;
@@ -58,27 +57,35 @@ const openBlake3 = (seed: Uint8Array): Hash => {
   const key = Buffer.alloc(32);
   key.set(seed);
   const hasher = Blake3Hasher.newKeyed(key);
-  return {
-    reset: () => hasher.reset(),
-    update: (data) => hasher.update(data),
-    digest: () => hasher.digestBuffer().subarray(0, DIGEST_BYTES),
-  };
-};
 
-/** Opens a digester. `seed` is the store's 8 random bytes. */
-export const openDigester = (algorithm: DigestAlgorithm, seed: Uint8Array): Digester => {
-  const hash = algorithm === 'blake3' ? openBlake3(seed) : openXxh3(seed);
+  const digest: Digester['digest'] = (data, into, at) => {
+    hasher.reset();
+    hasher.update(data);
+    const digest = hasher.digestBuffer();
+    // Byte by byte: for so few, set() into shared memory takes longer.
+    for (let i = 0; i < DIGEST_BYTES; i += 1) into[at + i] = digest[i] as number;
+    if (into[at] === 0 && isZeroDigest(into, at)) into[at] = 1;
+  };
+
   return {
-    digest(data, into, at) {
-      hash.reset();
-      hash.update(data);
-      const digest = hash.digest();
-      // Byte by byte: for so few, set() into shared memory takes half as long as digesting 64 KiB.
-      for (let i = 0; i < DIGEST_BYTES; i += 1) into[at + i] = digest[i] as number;
-      if (into[at] === 0 && isZeroDigest(into, at)) into[at] = 1;
+    digest,
+    fingerprints(data, size, into, first) {
+      for (let from = 0, at = first; from < data.length; from += size, at += DIGEST_BYTES) {
+        const cluster = data.subarray(from, from + size);
+        if (isZero(cluster)) into.fill(0, at, at + DIGEST_BYTES);
+        else digest(cluster, into, at);
+      }
     },
   };
 };
+
+/** True when all bytes are zero: the first is, and each is as the one before. */
+const isZero = (bytes: Buffer): boolean =>
+  bytes[0] === 0 && bytes.compare(bytes, 1, bytes.length, 0, bytes.length - 1) === 0;
+
+/** Opens a digester. `seed` is the store's 8 random bytes. */
+export const openDigester = (algorithm: DigestAlgorithm, seed: Uint8Array): Digester =>
+  algorithm === 'blake3' ? openBlake3(seed) : openXxh3(seed);
 
 /** True when the 16 bytes at `at` are all zero: the digest of a cluster of zeros. */
 export const isZeroDigest = (digests: Uint8Array, at: number): boolean => {

@@ -1,10 +1,8 @@
-// The system calls Node has no name for, through koffi. Each is bound on first use, so a command
-// that needs none of them does not pay for loading.
+// The system calls Node has no name for.
 
 import fs from 'node:fs';
-import { createRequire } from 'node:module';
-import { getSystemErrorMap } from 'node:util';
 import type { Extent } from './extents.js';
+import { errorOf, native } from './native.js';
 
 const SEEK_END = 2;
 const SEEK_DATA = 3;
@@ -34,111 +32,16 @@ const STOPPED = 0x7f;
 
 export const PAGE_BYTES = 4096;
 
-type Call<Args extends unknown[], Result> = (...args: Args) => Result;
-
-interface Lock {
-  readonly type: number;
-  readonly whence: number;
-  readonly start: number;
-  readonly length: number;
-  readonly pid: number;
-}
-
-interface PollFd {
-  readonly fd: number;
-  readonly events: number;
-  readonly revents: number;
-}
-
-interface Libc {
-  readonly lseek: Call<[fd: number, offset: number, whence: number], number | bigint>;
-  readonly poll: Call<[fds: PollFd[], count: number, timeoutMs: number], number>;
-  readonly fcntl: Call<[fd: number, command: number, lock: Lock], number>;
-  readonly fallocate: Call<[fd: number, mode: number, offset: number, length: number], number>;
-  readonly linkat: Call<
-    [fromFolder: number, from: string, toFolder: number, to: string, flags: number],
-    number
-  >;
-  readonly ioctl: Call<[fd: number, request: number, memory: Uint8Array], number>;
-  readonly ioctlNumber: Call<[fd: number, request: number, argument: number], number>;
-  readonly mmap: Call<
-    [at: number, length: number, protection: number, flags: number, fd: number, offset: number],
-    number | bigint
-  >;
-  readonly munmap: Call<[at: number, length: number], number>;
-  readonly memcpy: Call<[at: number, from: Uint8Array, length: number], number | bigint>;
-  readonly ptrace: Call<[request: number, thread: number, address: number, data: number], number>;
-  readonly waitpid: Call<[thread: number, status: Int32Array, options: number], number>;
-  readonly errno: Call<[], number>;
-  readonly address: Call<[memory: Uint8Array], bigint>;
-}
-
-let bound: Libc | undefined;
-
-/** Loads koffi and binds the calls; once per thread, and only where one is needed. */
-const bind = (): Libc => {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
-  const c = koffi.load(null);
-  koffi.struct('nv_pollfd', { fd: 'int', events: 'short', revents: 'short' });
-  koffi.struct('nv_flock', {
-    type: 'short',
-    whence: 'short',
-    start: 'int64_t',
-    length: 'int64_t',
-    pid: 'int32_t',
-  });
-  return {
-    lseek: c.func('int64_t lseek(int fd, int64_t offset, int whence)') as Libc['lseek'],
-    poll: c.func(
-      'int poll(_Inout_ nv_pollfd *fds, unsigned long n, int timeoutMs)',
-    ) as Libc['poll'],
-    fcntl: c.func('int fcntl(int fd, int command, _Inout_ nv_flock *lock)') as Libc['fcntl'],
-    fallocate: c.func(
-      'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
-    ) as Libc['fallocate'],
-    linkat: c.func(
-      'int linkat(int fromFolder, const char *from, int toFolder, const char *to, int flags)',
-    ) as Libc['linkat'],
-    ioctl: c.func('int ioctl(int fd, unsigned long request, void *memory)') as Libc['ioctl'],
-    ioctlNumber: c.func(
-      'int ioctl(int fd, unsigned long request, long argument)',
-    ) as Libc['ioctlNumber'],
-    mmap: c.func(
-      'int64_t mmap(uintptr_t at, size_t length, int protection, int flags, int fd, int64_t offset)',
-    ) as Libc['mmap'],
-    munmap: c.func('int munmap(uintptr_t at, size_t length)') as Libc['munmap'],
-    memcpy: c.func(
-      'uintptr_t memcpy(uintptr_t at, const uint8_t *from, size_t length)',
-    ) as Libc['memcpy'],
-    ptrace: c.func(
-      'int64_t ptrace(long request, int thread, uintptr_t address, uintptr_t data)',
-    ) as Libc['ptrace'],
-    waitpid: c.func('int waitpid(int thread, int *status, int options)') as Libc['waitpid'],
-    errno: () => koffi.errno(),
-    address: (memory) => koffi.address(memory),
-  };
-};
-
-const libc = (): Libc => {
-  bound ??= bind();
-  return bound;
-};
-
-/** The error that the last call has left, as Node words those of its own calls. */
-const lastError = (call: string): Error => {
-  const errno = libc().errno();
-  const [code, reason] = getSystemErrorMap().get(-errno) ?? [`E${errno}`, 'unknown error'];
-  return Object.assign(new Error(`${code}: ${reason}, ${call}`), { code });
-};
-
 /** ioctl(2) with a structure, which the call may change. Throws the system's error. */
 export const ioctl = (fd: number, request: number, memory: Uint8Array): void => {
-  if (libc().ioctl(fd, request, memory) < 0) throw lastError('ioctl');
+  const got = native.call(native.SYS_ioctl, fd, request, memory);
+  if (got < 0) throw errorOf('ioctl', got);
 };
 
 /** ioctl(2) with a number. Throws the system's error. */
 export const ioctlNumber = (fd: number, request: number, argument: number): void => {
-  if (libc().ioctlNumber(fd, request, argument) < 0) throw lastError('ioctl');
+  const got = native.call(native.SYS_ioctl, fd, request, argument);
+  if (got < 0) throw errorOf('ioctl', got);
 };
 
 /** Shared memory of which the bytes from `start` on are meant. */
@@ -154,7 +57,7 @@ export interface SharedBytes {
  */
 export const allocatePages = (bytes: number): SharedBytes => {
   const memory = new SharedArrayBuffer(bytes + PAGE_BYTES);
-  const behind = Number(libc().address(new Uint8Array(memory)) % BigInt(PAGE_BYTES));
+  const behind = native.address(new Uint8Array(memory)) % PAGE_BYTES;
   return { memory, start: (PAGE_BYTES - behind) % PAGE_BYTES };
 };
 
@@ -179,8 +82,11 @@ export const fileIdentity = (fd: number): string => {
     : `device ${stat.rdev} of boot ${bootId()}`;
 };
 
-/** The length of a file or block device by seeking to its end, in bytes; -1 if it cannot seek. */
-export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_END));
+const seek = (fd: number, offset: number, whence: number): number =>
+  native.call(native.SYS_lseek, fd, offset, whence);
+
+/** The length of a file or block device by seeking to its end, in bytes; negative if it cannot seek. */
+export const seekEnd = (fd: number): number => seek(fd, 0, SEEK_END);
 
 /**
  * The ranges of [start, end) that the file system holds data for. Holes read as zeros. A file system
@@ -189,14 +95,14 @@ export const seekEnd = (fd: number): number => Number(libc().lseek(fd, 0, SEEK_E
 export function* dataExtents(fd: number, { start: first, end: last }: Extent): Generator<Extent> {
   let at = first;
   while (at < last) {
-    const start = Number(libc().lseek(fd, at, SEEK_DATA));
+    const start = seek(fd, at, SEEK_DATA);
     if (start < 0) {
-      if (libc().errno() === ENXIO) return;
+      if (start === -ENXIO) return;
       yield { start: at, end: last };
       return;
     }
     if (start >= last) return;
-    const hole = Number(libc().lseek(fd, start, SEEK_HOLE));
+    const hole = seek(fd, start, SEEK_HOLE);
     // Some character devices answer every seek with 0: without progress, the rest is data.
     const end = hole <= start ? last : Math.min(hole, last);
     yield { start: Math.max(start, at), end };
@@ -204,21 +110,37 @@ export function* dataExtents(fd: number, { start: first, end: last }: Extent): G
   }
 }
 
+/** Waits up to `timeoutMs` for one of the events (ppoll(2)). */
+const poll = (fd: number, events: number, timeoutMs: number): boolean => {
+  // A pollfd and a timespec, one behind the other.
+  const memory = Buffer.alloc(24);
+  memory.writeInt32LE(fd, 0);
+  memory.writeInt16LE(events, 4);
+  memory.writeBigInt64LE(BigInt(Math.floor(timeoutMs / 1000)), 8);
+  memory.writeBigInt64LE(BigInt((timeoutMs % 1000) * 1e6), 16);
+  return native.call(native.SYS_ppoll, memory, 1, memory.subarray(8), 0, 0) > 0;
+};
+
 /** Waits up to `timeoutMs` for `fd` to have input (or its end). */
-export const waitReadable = (fd: number, timeoutMs: number): boolean =>
-  libc().poll([{ fd, events: POLLIN, revents: 0 }], 1, timeoutMs) > 0;
+export const waitReadable = (fd: number, timeoutMs: number): boolean => poll(fd, POLLIN, timeoutMs);
 
 /** Waits up to `timeoutMs` until `fd` takes output (or nobody reads it any more). */
 export const waitWritable = (fd: number, timeoutMs: number): boolean =>
-  libc().poll([{ fd, events: POLLOUT, revents: 0 }], 1, timeoutMs) > 0;
+  poll(fd, POLLOUT, timeoutMs);
 
-const lockOf = (type: number, position: number) => ({
-  type,
-  whence: 0,
-  start: position,
-  length: 1,
-  pid: 0,
-});
+/** Where in a struct flock what is. */
+const LOCK_BYTES = 32;
+const LOCK_START = 8;
+const LOCK_LENGTH = 16;
+
+/** A struct flock about one byte. */
+const lockOf = (type: number, position: number): Buffer => {
+  const lock = Buffer.alloc(LOCK_BYTES);
+  lock.writeInt16LE(type, 0);
+  lock.writeBigInt64LE(BigInt(position), LOCK_START);
+  lock.writeBigInt64LE(1n, LOCK_LENGTH);
+  return lock;
+};
 
 /**
  * Takes a lock on one byte of an open file, for this open file description: it is given up when the
@@ -226,17 +148,19 @@ const lockOf = (type: number, position: number) => ({
  * else holds one that excludes it.
  */
 export const tryLockByte = (fd: number, position: number, shared = false): boolean =>
-  libc().fcntl(fd, F_OFD_SETLK, lockOf(shared ? F_RDLCK : F_WRLCK, position)) === 0;
+  native.call(native.SYS_fcntl, fd, F_OFD_SETLK, lockOf(shared ? F_RDLCK : F_WRLCK, position)) ===
+  0;
 
 /** True when somebody else holds any lock on a byte of an open file. */
 export const isByteLocked = (fd: number, position: number): boolean => {
   const lock = lockOf(F_WRLCK, position);
-  return libc().fcntl(fd, F_OFD_GETLK, lock) === 0 && lock.type !== F_UNLCK;
+  const got = native.call(native.SYS_fcntl, fd, F_OFD_GETLK, lock);
+  return got === 0 && lock.readInt16LE(0) !== F_UNLCK;
 };
 
 /** Gives a range's blocks back to the file system; it then reads as zeros. False if not possible. */
-export const punchHole = (fd: number, extent: Extent): boolean =>
-  libc().fallocate(fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, extent.start, extent.end - extent.start) === 0;
+export const punchHole = (fd: number, { start, end }: Extent): boolean =>
+  native.call(native.SYS_fallocate, fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, start, end - start) === 0;
 
 /**
  * Opens a new file without a name in a folder (open(2), O_TMPFILE), for reading and writing: whatever
@@ -265,20 +189,20 @@ export interface Mapping {
 /** Maps `length` bytes of an open file, shared and for reading and writing; throws what the system says. */
 export const mapShared = (fd: number, offset: number, length: number): Mapping => {
   const protection = PROT_READ | PROT_WRITE;
-  const address = Number(libc().mmap(0, length, protection, MAP_SHARED, fd, offset));
-  if (address === -1) throw new Error(`mmap failed with errno ${libc().errno()}`);
+  const address = native.call(native.SYS_mmap, 0, length, protection, MAP_SHARED, fd, offset);
+  if (address < 0) throw errorOf('mmap', address);
   return { address, length };
 };
 
 /** Ends a mapping. */
 export const unmap = ({ address, length }: Mapping): void => {
-  libc().munmap(address, length);
+  native.call(native.SYS_munmap, address, length);
 };
 
 /** Stores bytes into a mapping, from byte `at` of it on. */
 export const storeInto = (mapping: Mapping, at: number, bytes: Uint8Array): void => {
   if (at < 0 || at + bytes.length > mapping.length) throw new RangeError('outside the mapping');
-  libc().memcpy(mapping.address + at, bytes, bytes.length);
+  native.store(mapping.address + at, bytes);
 };
 
 /**
@@ -286,11 +210,11 @@ export const storeInto = (mapping: Mapping, at: number, bytes: Uint8Array): void
  * thread ends, however that ends. 0, or the errno. All calls about it must come from the same thread.
  */
 export const seizeThread = (thread: number): number =>
-  libc().ptrace(PTRACE_SEIZE, thread, 0, 0) === 0 ? 0 : libc().errno();
+  Math.abs(native.call(native.SYS_ptrace, PTRACE_SEIZE, thread, 0, 0));
 
 /** Asks an attached thread to stop. */
 export const interruptThread = (thread: number): void => {
-  libc().ptrace(PTRACE_INTERRUPT, thread, 0, 0);
+  native.call(native.SYS_ptrace, PTRACE_INTERRUPT, thread, 0, 0);
 };
 
 /** What has become of an attached thread; a signal is one that it stopped for and has yet to get. */
@@ -301,10 +225,10 @@ export type ThreadState =
 
 /** Looks at an attached thread without waiting for it. */
 export const threadState = (thread: number): ThreadState => {
-  const status = new Int32Array(1);
-  const got = libc().waitpid(thread, status, WALL | WNOHANG);
+  const status = Buffer.alloc(4);
+  const got = native.call(native.SYS_wait4, thread, status, WALL | WNOHANG, 0);
   if (got === 0) return { kind: 'running' };
-  const word = status[0] as number;
+  const word = status.readInt32LE(0);
   if (got < 0 || (word & 0xff) !== STOPPED) return { kind: 'gone' };
   // An event's number is above the signal's, and then there is no signal to be handed on.
   return { kind: 'stopped', signal: word >> 16 === 0 ? word >> 8 : 0 };
@@ -312,9 +236,15 @@ export const threadState = (thread: number): ThreadState => {
 
 /** Lets a stopped thread go on, with the signal that it stopped for. */
 export const releaseThread = (thread: number, signal: number): void => {
-  libc().ptrace(PTRACE_DETACH, thread, 0, signal);
+  native.call(native.SYS_ptrace, PTRACE_DETACH, thread, 0, signal);
 };
 
+/** A path as the system wants it. */
+const pathBytes = (path: string): Buffer => Buffer.from(`${path}\0`);
+
 /** Gives such a file its name, if nothing has that name yet. False if not possible. */
-export const giveName = (fd: number, path: string): boolean =>
-  libc().linkat(AT_FDCWD, `/proc/self/fd/${fd}`, AT_FDCWD, path, AT_SYMLINK_FOLLOW) === 0;
+export const giveName = (fd: number, path: string): boolean => {
+  const from = pathBytes(`/proc/self/fd/${fd}`);
+  const to = pathBytes(path);
+  return native.call(native.SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) === 0;
+};

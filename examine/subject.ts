@@ -1,7 +1,7 @@
 // A stage under examination: what it says it does, and the lines in which it is tried.
 
+import type { DigestOptions } from '../disk/index.js';
 import type { KindName, Step } from '../pipeline/index.js';
-import type { DigestOptions } from '../stages/index.js';
 import type { Watch } from './watch.js';
 
 /** How a line is to be made. */

@@ -1,6 +1,6 @@
 // One run of a stage under examination, in the engine that runs takes; and what came by before it and after it.
 
-import { DIGEST_BYTES, openDigester } from '../disk/index.js';
+import { DIGEST_BYTES, type DigestOptions, isZeroDigest, openDigester } from '../disk/index.js';
 import {
   type Batch,
   Kind,
@@ -10,7 +10,6 @@ import {
   SlabPool,
   type StageReport,
 } from '../pipeline/index.js';
-import type { DigestOptions } from '../stages/index.js';
 import { makeImage } from './contents.js';
 import type { LineKind, StageSubject, Wear } from './subject.js';
 import { Watch } from './watch.js';
@@ -104,15 +103,12 @@ const enterDigests = (
   finds: boolean,
 ): void => {
   const digester = openDigester(digests.algorithm, digests.seed);
-  const first = batch.offset / batch.layout.clusterSize;
-  const zeros = Buffer.alloc(batch.layout.clusterSize);
+  const { clusterSize } = batch.layout;
+  const first = batch.offset / clusterSize;
+  digester.fingerprints(batch.data.subarray(0, batch.length), clusterSize, batch.digests, 0);
   for (let i = 0; i < batch.count; i += 1) {
     const [at, end] = [i * DIGEST_BYTES, (i + 1) * DIGEST_BYTES];
-    const content = batch.content(i);
-    if (content.equals(zeros.subarray(0, content.length))) {
-      batch.digests.fill(0, at, end);
-      if (finds) batch.kinds[i] = Kind.zero;
-    } else digester.digest(content, batch.digests, at);
+    if (finds && isZeroDigest(batch.digests, at)) batch.kinds[i] = Kind.zero;
     const isKnown = line.codes || line.reads || (first + i) % SAME_STEP === SAME_STEP - 1;
     if (isKnown) batch.digests.copy(batch.known, at, at, end);
     else batch.known.fill(0xee, at, end);

@@ -2,7 +2,13 @@
 //
 //     map ─▶ fetch ─▶ decode ─▶ verify ─▶ compress ─▶ (stream)
 
-import { closeForStream, fault, OutStream, openForStream } from '../disk/index.js';
+import {
+  closeForStream,
+  type DigestOptions,
+  fault,
+  OutStream,
+  openForStream,
+} from '../disk/index.js';
 import {
   abortFault,
   type Batch,
@@ -98,7 +104,7 @@ const unpackStep: MainStep = {
 };
 
 const headerOf = (
-  { algorithm, seed }: stages.DigestOptions,
+  { algorithm, seed }: DigestOptions,
   clusterSize: number,
   { entry, record }: OwnSnapshot,
   since: OwnSnapshot | undefined,

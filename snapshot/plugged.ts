@@ -3,13 +3,13 @@
 import {
   type DigestAlgorithm,
   type Digester,
+  type DigestOptions,
   type File,
   fault,
   openDigester,
 } from '../disk/index.js';
 import type { Store, StoreFacts } from '../qcow2/index.js';
 import {
-  type DigestOptions,
   type LineUp,
   type LoadedStage,
   lineUp,

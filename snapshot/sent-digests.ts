@@ -1,10 +1,9 @@
 // The digests that go out with an exported snapshot: the store's own, unless a stage has their key, which is not for a
 // stream. Then they are made anew, with a seed that the stream names.
 
-import { DIGEST_BYTES, openDigester } from '../disk/index.js';
+import { DIGEST_BYTES, type DigestOptions, openDigester } from '../disk/index.js';
 import { Kind, type MainStep } from '../pipeline/index.js';
 import type { Store } from '../qcow2/index.js';
-import type { DigestOptions } from '../stages/index.js';
 import { digestOptionsOf, isKeyed } from './plugged.js';
 import { DEFAULT_DIGEST, SEED_BYTES } from './store.js';
 

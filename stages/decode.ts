@@ -1,10 +1,16 @@
 // decode: turns payloads back into clusters, and takes the fingerprints of the batch while its bytes are in
 // the processor's cache; verify holds them against the recorded ones.
 
-import { DIGEST_BYTES, Fault, fault, reasonOf } from '../disk/index.js';
+import {
+  DIGEST_BYTES,
+  type DigestOptions,
+  Fault,
+  fault,
+  openDigester,
+  reasonOf,
+} from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
 import { type Codec, type CodecOptions, openCodec } from './codec/index.js';
-import { type DigestOptions, openFingerprint } from './fingerprint.js';
 import { isBreach } from './plug/link.js';
 import { Links, type LinksOptions } from './plug/links.js';
 
@@ -35,7 +41,8 @@ const throughLinks =
 const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> => {
   const { clusterSize } = desk;
   const codec = await openCodec(options, clusterSize);
-  const fingerprint = options.digests && openFingerprint(options.digests, clusterSize);
+  const { digests } = options;
+  const digester = digests && openDigester(digests.algorithm, digests.seed);
   const links = options.links && (await Links.open(options.links, desk));
   const decode: Decode = links
     ? throughLinks(codec, links)
@@ -45,7 +52,7 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
   const digest = (batch: Batch, i: number): void => {
     const at = i * DIGEST_BYTES;
     if (batch.kinds[i] === Kind.zero) batch.digests.fill(0, at, at + DIGEST_BYTES);
-    else fingerprint?.(batch.content(i), batch.digests, at);
+    else digester?.fingerprints(batch.content(i), clusterSize, batch.digests, at);
   };
 
   /** Marks cluster `i` as damaged, or fails. */
@@ -77,9 +84,9 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
     batch(batch: Batch): void | Promise<void> {
       for (let i = batch.nextLive(0); i < batch.count; i = batch.nextLive(i + 1)) {
         if (batch.kinds[i] === Kind.packed) unpack(batch, i);
-        if (fingerprint && !batch.unproven) digest(batch, i);
+        if (digester && !batch.unproven) digest(batch, i);
       }
-      batch.digested = fingerprint !== undefined && !batch.unproven;
+      batch.digested = digester !== undefined && !batch.unproven;
       links?.end(batch.offset);
       return codec.settle?.();
     },

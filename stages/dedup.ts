@@ -1,8 +1,7 @@
 // dedup: drops the clusters that the parent has too, and recognises those that became zero.
 
-import { DIGEST_BYTES, isZeroDigest } from '../disk/index.js';
+import { DIGEST_BYTES, type DigestOptions, isZeroDigest, openDigester } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
-import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 /** A batch whose digests are all the parent's ends here, without a hop. */
 export const isUnchanged = (batch: Batch): boolean =>
@@ -23,12 +22,12 @@ const judge = (batch: Batch, from: number, to: number): number => {
   return judge(batch, from, middle) + judge(batch, middle, to);
 };
 
-const open = (options: DigestOptions, { clusterSize }: Desk): StageThread => {
-  const fingerprint = openFingerprint(options, clusterSize);
+const open = ({ algorithm, seed }: DigestOptions, { clusterSize }: Desk): StageThread => {
+  const digester = openDigester(algorithm, seed);
 
   const digest = (batch: Batch): void => {
     for (let i = 0; i < batch.count; i += 1) {
-      fingerprint(batch.content(i), batch.digests, i * DIGEST_BYTES);
+      digester.fingerprints(batch.content(i), clusterSize, batch.digests, i * DIGEST_BYTES);
     }
     batch.digested = true;
   };

@@ -3,7 +3,15 @@
 // payloads by their digests. In strict mode it is all of them, and the stage gets a copy of the batch that is overwritten
 // when it returns: what it kept is rubbish when it looks at it again, and what it writes there is noticed.
 
-import { allocatePages, DIGEST_BYTES, type Fault, fault, sameDigest } from '../disk/index.js';
+import {
+  allocatePages,
+  DIGEST_BYTES,
+  type DigestOptions,
+  type Fault,
+  fault,
+  openDigester,
+  sameDigest,
+} from '../disk/index.js';
 import {
   Batch,
   type Desk,
@@ -13,7 +21,6 @@ import {
   slabBytes,
   stage,
 } from '../pipeline/index.js';
-import { type DigestOptions, openFingerprint } from './fingerprint.js';
 import { checkKeeping } from './plug/keeping.js';
 import { Loan } from './plug/lent.js';
 import { openModule } from './plug/open.js';
@@ -101,7 +108,8 @@ class LentBatch {
 const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   const { name, module, takes, makes, changes, strict } = options;
   const thread = await openModule(module, options.options, desk);
-  const fingerprint = openFingerprint(options.digests, desk.clusterSize);
+  const { clusterSize } = desk;
+  const digester = openDigester(options.digests.algorithm, options.digests.seed);
   const taken = new Set<number>(takes.map((kind) => Kind[kind]));
   const made = new Set<number>(makes.map((kind) => Kind[kind]));
   const own = Buffer.alloc(DIGEST_BYTES);
@@ -150,9 +158,10 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   /** Digests what is to be stored for cluster `i`; false when nothing is known of it. */
   const digest = (batch: Batch, i: number, into: Buffer, at: number): boolean => {
     const kind = batch.kinds[i];
-    if (kind === Kind.packed) fingerprint(payloadOf(batch, i), into, at);
-    else if (kind === Kind.plain && batch.digested) fingerprint(batch.content(i), into, at);
-    else return false;
+    if (kind === Kind.packed) digester.digest(payloadOf(batch, i), into, at);
+    else if (kind === Kind.plain && batch.digested) {
+      digester.fingerprints(batch.content(i), clusterSize, into, at);
+    } else return false;
     return true;
   };
 

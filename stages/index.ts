@@ -1,13 +1,12 @@
 // The door of stages/: the built-in stages, each as something a line can use. The modules themselves
 // are loaded in the threads only.
 
-import type { FileSpec } from '../disk/index.js';
+import type { DigestOptions, FileSpec } from '../disk/index.js';
 import type { Batch, StagePlace, StageUse } from '../pipeline/index.js';
 import type { CompressOptions } from './compress.js';
 import { type DecodeOptions, hasPayload } from './decode.js';
 import { isUnchanged } from './dedup.js';
 import type { DeliverOptions } from './deliver.js';
-import type { DigestOptions } from './fingerprint.js';
 import { moduleOf } from './module.js';
 import { needsPadding } from './pad.js';
 import type { LinksOptions } from './plug/links.js';
@@ -23,7 +22,6 @@ export {
   type PackedCodec,
 } from './codec/index.js';
 export type { DeliverOptions, Manner } from './deliver.js';
-export type { DigestOptions } from './fingerprint.js';
 export {
   type BuiltInStage,
   describeBuiltIn,

@@ -6,15 +6,16 @@ import fs from 'node:fs';
 import {
   attachFile,
   DIGEST_BYTES,
+  type DigestOptions,
   errnoOf,
   type Fault,
   fault,
   ioFault,
+  openDigester,
   pageBuffer,
   waitReadable,
 } from '../disk/index.js';
 import { type Batch, type Desk, Kind, type StageThread, stage } from '../pipeline/index.js';
-import { type DigestOptions, openFingerprint } from './fingerprint.js';
 
 export interface ScanOptions {
   readonly path: string;
@@ -68,10 +69,10 @@ const endOfRun = ({ kinds }: Batch, first: number, most: number): number => {
 };
 
 const open = (options: ScanOptions, desk: Desk): StageThread => {
-  const { path, fd, size, seekable, dependent } = options;
+  const { path, fd, size, seekable, digests, dependent } = options;
   const { clusterSize } = desk;
   const file = attachFile({ path, fd });
-  const fingerprint = options.digests && openFingerprint(options.digests, clusterSize);
+  const digester = digests && openDigester(digests.algorithm, digests.seed);
   /** Clusters of a piece. */
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize));
 
@@ -93,17 +94,6 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const views = Array.from({ length: place ? step : 0 }, (_, i) =>
     (place as Buffer).subarray(i * clusterSize, (i + 1) * clusterSize),
   );
-
-  /** Digests clusters [first, end) of the batch, of which the content lies in `views` or in the batch. */
-  const digest = (batch: Batch, first: number, end: number): void => {
-    if (!fingerprint) return;
-    for (let i = first; i < end; i += 1) {
-      const whole = views[i - first] ?? batch.cluster(i);
-      const length = batch.lengthOf(i);
-      const content = length === clusterSize ? whole : whole.subarray(0, length);
-      fingerprint(content, batch.digests, i * DIGEST_BYTES);
-    }
-  };
 
   /**
    * Copies those of clusters [first, end) that are not the parent's to where they belong. Cuts the batch before the
@@ -131,11 +121,11 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
         const length = Math.min(end * clusterSize, batch.length) - from;
         const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
         if (!fill(bytes, batch.offset + from)) return;
-        digest(batch, first, end);
+        digester?.fingerprints(bytes, clusterSize, batch.digests, first * DIGEST_BYTES);
         if (place && !keep(batch, first, end)) break;
         first = batch.nextLive(end);
       }
-      batch.digested = fingerprint !== undefined;
+      batch.digested = digester !== undefined;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {
         throw fault('input-long', { expected: size });
       }

@@ -1,9 +1,15 @@
 // verify: holds every cluster against the digest recorded when it was taken. Nothing goes on that
 // does not match: a flipped bit anywhere on the way ends the run, naming the place, or is marked as damage.
 
-import { DIGEST_BYTES, fault, isZeroDigest, openDigester, sameDigest } from '../disk/index.js';
+import {
+  DIGEST_BYTES,
+  type DigestOptions,
+  fault,
+  isZeroDigest,
+  openDigester,
+  sameDigest,
+} from '../disk/index.js';
 import { type Batch, Kind, type StageThread, stage } from '../pipeline/index.js';
-import type { DigestOptions } from './fingerprint.js';
 
 export interface VerifyOptions extends DigestOptions {
   /** True to mark what does not match as damaged and go on, false to fail. */

@@ -47,10 +47,7 @@ export const digests = async (job: Job): Promise<Result> => {
         at: clusterSize,
         work: bytes.length,
         run: () => {
-          for (let i = 0; i * clusterSize < bytes.length; i += 1) {
-            const cluster = bytes.subarray(i * clusterSize, (i + 1) * clusterSize);
-            digester.digest(cluster, into, i * DIGEST_BYTES);
-          }
+          digester.fingerprints(bytes, clusterSize, into, 0);
         },
       };
     });

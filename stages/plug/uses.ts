@@ -2,6 +2,7 @@
 // stage before them.
 
 import { availableParallelism } from 'node:os';
+import type { DigestOptions } from '../../disk/index.js';
 import {
   type Batch,
   Kind,
@@ -9,7 +10,6 @@ import {
   type StageUse,
   USUAL_PATIENCE,
 } from '../../pipeline/index.js';
-import type { DigestOptions } from '../fingerprint.js';
 import type { GroupOptions } from '../group.js';
 import type { HostOptions } from '../host.js';
 import { moduleOf } from '../module.js';

@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -24,7 +25,63 @@ t.test('xxh3-128 is the published algorithm', async (t) => {
   t.equal(nothing.toString('hex'), '99aa06d3014798d86001c324468d497f');
 });
 
+t.test(
+  'xxh3-128 is what another binding of the library says, whatever the length and the seed',
+  async (t) => {
+    const { XXHash128 } = createRequire(import.meta.url)('xxhash-addon') as {
+      XXHash128: new (seed: Buffer) => { update(data: Uint8Array): void; digest(): Buffer };
+    };
+    const other = (data: Uint8Array, seed: Buffer): Buffer => {
+      const hash = new XXHash128(seed);
+      hash.update(data);
+      return hash.digest();
+    };
+    const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * i) >>> 3));
+    // The algorithm changes with the length: at 16, 128, 240 bytes, and in blocks of 1 KiB.
+    for (let length = 0; length < 2100; length += 1) {
+      const data = bytes.subarray(length % 7, (length % 7) + length);
+      if (!digestOf('xxh3-128', data).equals(other(data, SEED))) t.fail(`of ${length} bytes`);
+    }
+    fc.assert(
+      fc.property(fc.nat(70_000), fc.uint8Array({ minLength: 8, maxLength: 8 }), (length, seed) => {
+        const data = bytes.subarray(0, length);
+        return digestOf('xxh3-128', data, Buffer.from(seed)).equals(other(data, Buffer.from(seed)));
+      }),
+    );
+  },
+);
+
 for (const algorithm of ALGORITHMS) {
+  t.test(`${algorithm}: fingerprints are digests, and zeros for zeros`, async (t) => {
+    const digester = openDigester(algorithm, SEED);
+    const clusters = fc.array(fc.constantFrom('data', 'zeros', 'last', 'first'), { maxLength: 9 });
+    fc.assert(
+      fc.property(clusters, fc.constantFrom(1, 512, 4096), fc.nat(), (kinds, size, cut) => {
+        const data = Buffer.from(new SharedArrayBuffer(kinds.length * size));
+        for (const [i, kind] of kinds.entries()) {
+          if (kind === 'data') data.fill(i + 1, i * size, (i + 1) * size);
+          if (kind === 'first') data[i * size] = 1;
+          if (kind === 'last') data[(i + 1) * size - 1] = 1;
+        }
+        // The last cluster may be short.
+        const content = data.subarray(0, data.length - (cut % size));
+        const at = 5;
+        const count = Math.ceil(content.length / size);
+        const prints = Buffer.alloc(at + count * DIGEST_BYTES + 3, 0xee);
+        digester.fingerprints(content, size, prints, at);
+        const expected = Buffer.alloc(prints.length, 0xee);
+        for (let i = 0; i < count; i += 1) {
+          const cluster = content.subarray(i * size, (i + 1) * size);
+          const print = expected.subarray(at + i * DIGEST_BYTES).subarray(0, DIGEST_BYTES);
+          if (cluster.every((byte) => byte === 0)) print.fill(0);
+          else digester.digest(cluster, print, 0);
+        }
+        return prints.equals(expected);
+      }),
+    );
+    t.pass('each as if alone, and nothing is written beside them');
+  });
+
   t.test(`${algorithm}: a digest depends on every byte and on the seed`, async (t) => {
     const data = Buffer.alloc(4096, 7);
     const before = digestOf(algorithm, data);
@@ -78,6 +135,24 @@ t.test('the mark for zeros and equality look at 16 bytes, no more and no less', 
   t.ok(sameDigest(digests, 16, Buffer.alloc(16), 0));
   t.notOk(sameDigest(digests, 0, Buffer.alloc(16), 0));
   t.notOk(sameDigest(digests, 32, Buffer.alloc(16), 0));
+});
+
+t.test('what is compiled writes nowhere but where there is room', async (t) => {
+  const digester = openDigester('xxh3-128', SEED);
+  const data = Buffer.alloc(3 * 4096, 1);
+  const into = Buffer.alloc(3 * DIGEST_BYTES);
+  for (const at of [-1, 1.5, Number.NaN, 33, 2 ** 32, 2 ** 53]) {
+    t.throws(() => digester.digest(data, into, at), RangeError, `at ${at}`);
+  }
+  t.throws(() => digester.digest(data, into.subarray(0, 15), 0), RangeError);
+  t.throws(() => digester.fingerprints(data, 4096, into, 1), RangeError);
+  t.throws(() => digester.fingerprints(data, 4095, into, 0), RangeError, 'a fourth, of 3 bytes');
+  t.throws(() => digester.fingerprints(data, 0, into, 0), RangeError);
+  t.throws(() => openDigester('xxh3-128', SEED.subarray(1)).digest(data, into, 0), RangeError);
+  const words = new Uint16Array(64) as unknown as Uint8Array;
+  t.throws(() => digester.digest(words, into, 0), RangeError, 'bytes only');
+  t.throws(() => digester.digest(data, words, 0), RangeError);
+  t.ok(into.every((byte) => byte === 0));
 });
 
 t.test('only known algorithms have a name', async (t) => {

@@ -1,6 +1,7 @@
-// Holes: whatever the file system says about them, no byte that is not zero may be left out.
+// System calls: above all holes, of which no byte that is not zero may be left out, whatever the file system says.
 
 import fs from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import koffi from 'koffi';
@@ -9,9 +10,12 @@ import type { Extent } from '../../disk/extents.js';
 import {
   allocatePages,
   dataExtents,
+  ioctl,
+  mapShared,
   PAGE_BYTES,
   punchHole,
   seekEnd,
+  seizeThread,
   waitReadable,
 } from '../../disk/os.js';
 import { diskDir } from '../tools/files.js';
@@ -97,4 +101,16 @@ t.test('shared pages begin on a boundary, and are zero and whole', async (t) => 
     t.equal(koffi.address(view) % BigInt(PAGE_BYTES), 0n);
     t.ok(view.every((byte) => byte === 0));
   }
+});
+
+t.test('a call that fails says how, as Node does', async (t) => {
+  const fd = fs.openSync('/dev/null', 'r');
+  t.teardown(() => fs.closeSync(fd));
+  t.throws(() => ioctl(fd, 0xffff, Buffer.alloc(8)), {
+    code: 'ENOTTY',
+    message: 'ENOTTY: inappropriate ioctl for device, ioctl',
+  });
+  t.throws(() => mapShared(fd, 0, 4096), { code: 'EACCES' });
+  t.ok(seekEnd(9_999) < 0);
+  t.equal(seizeThread(2 ** 22 + 1), constants.errno.ESRCH);
 });

@@ -39,6 +39,17 @@ const packInto = (project: string, folder: string): readonly string[] => {
   return packed.files.map(({ path }) => path);
 };
 
+/** As npm does when it installs the package; Node's headers are where it is installed. */
+const compileNative = (home: string): void => {
+  const { npm_config_nodedir = join(process.execPath, '../..'), ...env } = process.env;
+  const done = spawnSync('npm', ['run', 'install'], {
+    cwd: home,
+    env: { ...env, npm_config_nodedir },
+    encoding: 'utf8',
+  });
+  if (done.status !== 0) throw new Error(`npm run install: ${done.stdout}${done.stderr}`);
+};
+
 /** What the benchmark needs comes with it. */
 const INLINED = new Set(['tinybench', '@observablehq']);
 
@@ -52,6 +63,7 @@ const install = (t: Test): { project: string; files: readonly string[] } => {
     if (name.startsWith('.') || INLINED.has(name)) continue;
     symlinkSync(join(house, 'node_modules', name), join(modules, name));
   }
+  compileNative(join(modules, 'nvsnap'));
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
   return { project, files };
 };

@@ -41,6 +41,18 @@ const DOORS = [
   'vm/watchdog.ts',
 ];
 
+/** The smallest module in C: it says what is in `value`. */
+const BINDING =
+  '{ "targets": [{ "target_name": "nvsnap", "sources": ["disk/native/module.c"] }] }\n';
+const moduleSaying = (value: number): string => `#include <node_api.h>
+NAPI_MODULE_INIT() {
+  napi_value value;
+  napi_create_int32(env, ${value}, &value);
+  napi_set_named_property(env, exports, "value", value);
+  return exports;
+}
+`;
+
 /**
  * A clone with one source file and borrowed packages. Its stamp says that they are installed, so
  * that no test installs anything.
@@ -49,7 +61,14 @@ function makeClone(t: Test): string {
   const clone = realpathSync(mkdtempSync(join(tmpdir(), 'nvsnap-setup-')));
   t.teardown(() => rmSync(clone, { recursive: true }));
   const rooms = DOORS.map((file) => dirname(file));
-  for (const folder of [...rooms, 'stages', 'scripts', 'cli', 'node_modules/@types']) {
+  for (const folder of [
+    ...rooms,
+    'disk/native',
+    'stages',
+    'scripts',
+    'cli',
+    'node_modules/@types',
+  ]) {
     mkdirSync(join(clone, folder), { recursive: true });
   }
   for (const file of [
@@ -70,8 +89,10 @@ function makeClone(t: Test): string {
   writeFileSync(join(clone, 'node_modules/.nvsnap-stamp'), `${digest.digest('hex')}\n`);
   writeFileSync(
     join(clone, 'package.json'),
-    '{ "type": "module", "dependencies": { "commander": "*" } }\n',
+    '{ "type": "module", "scripts": { "install": "node-gyp rebuild" }, "dependencies": { "commander": "*" } }\n',
   );
+  writeFileSync(join(clone, 'binding.gyp'), BINDING);
+  writeFileSync(join(clone, 'disk/native/module.c'), moduleSaying(1));
   writeFileSync(join(clone, 'cli/main.ts'), ECHO);
   for (const file of DOORS) writeFileSync(join(clone, file), 'export {};\n');
   return clone;
@@ -107,6 +128,26 @@ t.test('nvsnap runs from any folder and through a symlink', async (t) => {
   const second = run(join(clone, 'scripts/nvsnap'));
   t.same(JSON.parse(second.stdout), ['/']);
   t.equal(second.stderr, '', 'nothing is built twice');
+});
+
+t.test('setup follows what is written in C', async (t) => {
+  const setup = join(clone, 'scripts/setup');
+  const source = join(clone, 'disk/native/module.c');
+  const value = (): string =>
+    run(process.execPath, ['-p', `require('${clone}/build/Release/nvsnap.node').value`]).stdout;
+  t.equal(value(), '1\n');
+
+  writeFileSync(source, moduleSaying(2));
+  t.match(run(setup), { code: 0, stdout: '', stderr: /compiling what is written in C/ });
+  t.equal(value(), '2\n');
+  t.same(run(setup), { code: 0, stdout: '', stderr: '' }, 'once');
+
+  writeFileSync(source, 'this is no C\n');
+  t.match(run(setup), { code: 1, stdout: '', stderr: /error:.*'npm run' failed/s });
+  t.match(run(setup), { code: 1, stdout: '' }, 'a failure is not forgotten');
+  writeFileSync(source, moduleSaying(3));
+  t.match(run(setup), { code: 0, stdout: '' });
+  t.equal(value(), '3\n');
 });
 
 t.test('setup follows the sources, and never writes to stdout', async (t) => {

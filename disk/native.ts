@@ -1,0 +1,51 @@
+// What is compiled for the machine: system calls that Node has no name for, and digests of many clusters in one
+// call. The sources are in the folder of this name, and binding.gyp says how npm compiles them.
+
+import { createRequire } from 'node:module';
+import { getSystemErrorMap } from 'node:util';
+
+/** An argument of a system call: a number, or the memory it points to. */
+type Argument = number | Uint8Array;
+
+interface Native {
+  /** What the call returns, or the negated errno. */
+  call(number: number, ...args: readonly Argument[]): number;
+  /** Where memory is. */
+  address(memory: Uint8Array): number;
+  /** Writes bytes to an address that the caller has mapped. */
+  store(address: number, bytes: Uint8Array): void;
+  /** Writes the 16-byte XXH3-128 digest of `data`, with an 8-byte seed, into `into` at byte `at`. */
+  digest(seed: Uint8Array, data: Uint8Array, into: Uint8Array, at: number): void;
+  /**
+   * Writes 16 bytes for every `size` bytes of `data`, one after another from byte `at` of `into` on: the digest,
+   * or zeros where all are zero.
+   */
+  fingerprints(
+    seed: Uint8Array,
+    data: Uint8Array,
+    size: number,
+    into: Uint8Array,
+    at: number,
+  ): void;
+
+  // The numbers of calls.
+  readonly SYS_fallocate: number;
+  readonly SYS_fcntl: number;
+  readonly SYS_ioctl: number;
+  readonly SYS_linkat: number;
+  readonly SYS_lseek: number;
+  readonly SYS_mmap: number;
+  readonly SYS_munmap: number;
+  readonly SYS_ppoll: number;
+  readonly SYS_ptrace: number;
+  readonly SYS_wait4: number;
+}
+
+/** As far from the folder of this module as from that of the bundle. */
+export const native = createRequire(import.meta.url)('../../build/Release/nvsnap.node') as Native;
+
+/** The error that a call has returned, as Node words those of its own calls. */
+export const errorOf = (call: string, returned: number): Error => {
+  const [code, reason] = getSystemErrorMap().get(returned) ?? [`E${-returned}`, 'unknown error'];
+  return Object.assign(new Error(`${code}: ${reason}, ${call}`), { code });
+};
