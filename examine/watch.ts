@@ -23,7 +23,7 @@ const COUNTERS = 9;
 /** After so many calls a thread's memory is measured again. */
 export const CALLS_PER_SAMPLE = 40;
 /** How often it is measured. */
-export const SAMPLES = 5;
+export const SAMPLES = 8;
 
 /** What a watched stage is opened with; it can be sent to a thread. */
 export interface WatchOptions {

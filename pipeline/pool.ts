@@ -13,7 +13,7 @@ export const TASKS_PER_THREAD = 2;
 /** Loaded with the first pool, at once: a promise would wait until the caller has nothing else to do. */
 const load = createRequire(import.meta.url);
 
-const WORKER = new URL('./worker.js', import.meta.url).href;
+const WORKER = new URL('./worker.cjs', import.meta.url).href;
 
 /** Tells the channels of pools apart, also those of another copy of this module. */
 let channels = 0;

@@ -10,7 +10,7 @@
 //     dist/run/source.js     the contract of dirty sources
 //     dist/run/examine.js    the examiners of stages and dirty sources
 //     dist/run/watched.js    what stages are examined in, in their threads
-//     dist/run/worker.js     what pools start, and one file per stage beside it
+//     dist/run/worker.cjs    what pools start, and one file per stage beside it
 //     dist/run/resolve.js    what Node's loader is told for modules of users
 //     dist/run/report-page.js   the script of the benchmark's report, and other files that the benchmark starts
 //     dist/run/load.js       loads the command and the workers with what V8 has compiled of them before
@@ -56,7 +56,7 @@ const { metafile, outputFiles } = await build({
     source: 'dirty/source.ts',
     examine: 'examine/index.ts',
     watched: 'examine/watched.ts',
-    work: 'pipeline/worker.ts',
+    work: 'pipeline/work.ts',
     load: 'scripts/load.ts',
     resolve: 'stages/plug/resolve.ts',
     // What the benchmark finds by URL.
@@ -145,7 +145,7 @@ for (const { path, text } of outputFiles) {
   write(file, await toCommonJs(file, text));
 }
 write('nvsnap.js', `#!/usr/bin/env node\n${starting('command.js')}`);
-write('worker.js', `module.exports = ${starting('work.js')}`);
+write('worker.cjs', `module.exports = ${starting('work.js')}`);
 // Modules of users find the doors from here as they would from the package.
 const doors = Object.entries(exports ?? {}).map(([door, { default: file }]) => [
   door,

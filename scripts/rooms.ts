@@ -138,7 +138,7 @@ function walk(root: string, folder: string): string[] {
 
 /** All is TypeScript but the examples, which are for whoever writes JavaScript. */
 function isSource(path: string): boolean {
-  return path.endsWith('.ts') || (roomOf(path) === 'examples' && path.endsWith('.js'));
+  return /\.c?ts$/.test(path) || (roomOf(path) === 'examples' && path.endsWith('.js'));
 }
 
 /** Packages, compiled output and hidden folders (.git, .tap) are not the house. */

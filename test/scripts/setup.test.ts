@@ -29,7 +29,7 @@ const DOORS = [
   'examine/watched.ts',
   'snapshot/index.ts',
   'pipeline/index.ts',
-  'pipeline/worker.ts',
+  'pipeline/work.ts',
   'stages/plug/resolve.ts',
   'bench/pipeline/pass.ts',
   'bench/pipeline/fused.ts',
