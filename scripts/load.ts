@@ -2,13 +2,14 @@
 // compiling (docs/decisions/0036). V8 refuses what another version of it has made, and compiles anew.
 //
 // This becomes dist/run/load.js, a CommonJS module, as all files there are. What is kept of NAME lies in compiled/NAME.bin:
-// a checksum of the rest, in 4 bytes, the source, and what was compiled of it.
+// the digest of the source, the digest of what was compiled of it, and that.
 
 import fs from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
+import { native } from '../disk/native.js';
 
 /** Set to anything, a process keeps what it has compiled when it ends: scripts/record.ts does. */
 export const RECORD = 'NVSNAP_RECORD_COMPILED';
@@ -19,22 +20,14 @@ const ours = /^\.\/(\w[\w.-]*\.js)$/;
 
 const fileOf = (name: string): string => join(HERE, 'compiled', `${name}.bin`);
 
-const SUM_BYTES = 4;
+const NO_SEED = new Uint8Array(8);
+const DIGEST_BYTES = 16;
 
-/**
- * A checksum of all but the first 4 bytes, which no change of one word leaves as it is: V8 has none of its own, and
- * would run whatever it reads. (FNV-1a, a word at a time: 4 ms for all that a take loads, a tenth for a worker, where
- * loading a hash in C takes 4 each time.)
- */
-const sumOf = (kept: Buffer): number => {
-  const { buffer, byteOffset, length } = kept;
-  const words = new Uint32Array(buffer, byteOffset + SUM_BYTES, (length - SUM_BYTES) >>> 2);
-  let sum = length;
-  for (let i = 0; i < words.length; i += 1) sum = Math.imul(sum ^ (words[i] as number), 0x01000193);
-  for (let i = SUM_BYTES + 4 * words.length; i < length; i += 1) {
-    sum = Math.imul(sum ^ (kept[i] as number), 0x01000193);
-  }
-  return sum >>> 0;
+/** V8 has no checksum of its own, and would run whatever it reads; of the source it compares the length only. */
+const digestOf = (bytes: Buffer): Buffer => {
+  const digest = Buffer.alloc(DIGEST_BYTES);
+  native.digest(NO_SEED, bytes, digest, 0);
+  return digest;
 };
 
 /** What was compiled of this source; undefined when nothing is known of it. */
@@ -45,20 +38,15 @@ const compiledOf = (name: string, source: Buffer): Buffer | undefined => {
   } catch {
     return undefined;
   }
-  const end = SUM_BYTES + source.length;
-  // V8 itself compares no more of the source than its length.
-  const isGood =
-    kept.length > end &&
-    kept.subarray(SUM_BYTES, end).equals(source) &&
-    kept.readUInt32LE(0) === sumOf(kept);
-  return isGood ? kept.subarray(end) : undefined;
+  const code = kept.subarray(2 * DIGEST_BYTES);
+  const expected = Buffer.concat([digestOf(source), digestOf(code)]);
+  return kept.subarray(0, 2 * DIGEST_BYTES).equals(expected) ? code : undefined;
 };
 
 /** Keeps what was compiled of a file. */
 const keep = (name: string, source: Buffer, script: vm.Script): void => {
-  const kept = Buffer.concat([Buffer.alloc(SUM_BYTES), source, script.createCachedData()]);
-  kept.writeUInt32LE(sumOf(kept));
-  fs.writeFileSync(fileOf(name), kept);
+  const code = script.createCachedData();
+  fs.writeFileSync(fileOf(name), Buffer.concat([digestOf(source), digestOf(code), code]));
 };
 
 /** What is to be kept; undefined in a process that keeps nothing. */

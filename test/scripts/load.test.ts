@@ -32,7 +32,9 @@ const makeCopy = (t: Test) => {
   fs.mkdirSync(join(home, 'dist'));
   fs.cpSync(join(HOUSE, 'dist/run'), join(home, 'dist/run'), { recursive: true });
   fs.copyFileSync(join(HOUSE, 'package.json'), join(home, 'package.json'));
-  fs.symlinkSync(join(HOUSE, 'node_modules'), join(home, 'node_modules'));
+  for (const name of ['node_modules', 'build']) {
+    fs.symlinkSync(join(HOUSE, name), join(home, name));
+  }
   const hook = join(home, 'hook.cjs');
   fs.writeFileSync(hook, HOOK);
   const run = join(home, 'dist/run');

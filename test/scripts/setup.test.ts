@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -41,18 +42,6 @@ const DOORS = [
   'vm/watchdog.ts',
 ];
 
-/** The smallest module in C: it says what is in `value`. */
-const BINDING =
-  '{ "targets": [{ "target_name": "nvsnap", "sources": ["disk/native/module.c"] }] }\n';
-const moduleSaying = (value: number): string => `#include <node_api.h>
-NAPI_MODULE_INIT() {
-  napi_value value;
-  napi_create_int32(env, ${value}, &value);
-  napi_set_named_property(env, exports, "value", value);
-  return exports;
-}
-`;
-
 /**
  * A clone with one source file and borrowed packages. Its stamp says that they are installed, so
  * that no test installs anything.
@@ -79,10 +68,20 @@ function makeClone(t: Test): string {
     'scripts/record.ts',
     'package-lock.json',
     'tsconfig.json',
+    'binding.gyp',
+    'disk/native.ts',
+    ...readdirSync(join(house, 'disk/native')).map((file) => join('disk/native', file)),
   ]) {
     copyFileSync(join(house, file), join(clone, file));
   }
-  for (const name of ['typescript', 'esbuild', '@esbuild', 'commander', '@types/node']) {
+  for (const name of [
+    'typescript',
+    'esbuild',
+    '@esbuild',
+    'commander',
+    '@types/node',
+    'xxhash-addon',
+  ]) {
     symlinkSync(join(house, 'node_modules', name), join(clone, 'node_modules', name));
   }
   const digest = createHash('sha256').update(readFileSync(join(clone, 'package-lock.json')));
@@ -91,8 +90,6 @@ function makeClone(t: Test): string {
     join(clone, 'package.json'),
     '{ "type": "module", "scripts": { "install": "node-gyp rebuild" }, "dependencies": { "commander": "*" } }\n',
   );
-  writeFileSync(join(clone, 'binding.gyp'), BINDING);
-  writeFileSync(join(clone, 'disk/native/module.c'), moduleSaying(1));
   writeFileSync(join(clone, 'cli/main.ts'), ECHO);
   for (const file of DOORS) writeFileSync(join(clone, file), 'export {};\n');
   return clone;
@@ -132,22 +129,21 @@ t.test('nvsnap runs from any folder and through a symlink', async (t) => {
 
 t.test('setup follows what is written in C', async (t) => {
   const setup = join(clone, 'scripts/setup');
-  const source = join(clone, 'disk/native/module.c');
-  const value = (): string =>
-    run(process.execPath, ['-p', `require('${clone}/build/Release/nvsnap.node').value`]).stdout;
-  t.equal(value(), '1\n');
-
-  writeFileSync(source, moduleSaying(2));
-  t.match(run(setup), { code: 0, stdout: '', stderr: /compiling what is written in C/ });
-  t.equal(value(), '2\n');
-  t.same(run(setup), { code: 0, stdout: '', stderr: '' }, 'once');
+  const source = join(clone, 'disk/native/system.c');
+  const text = readFileSync(source, 'utf8');
+  const typeOf = (name: string): string =>
+    run(process.execPath, ['-p', `typeof require('${clone}/build/Release/nvsnap.node').${name}`])
+      .stdout;
+  t.equal(typeOf('SYS_lseek'), 'number\n');
 
   writeFileSync(source, 'this is no C\n');
   t.match(run(setup), { code: 1, stdout: '', stderr: /error:.*'npm run' failed/s });
   t.match(run(setup), { code: 1, stdout: '' }, 'a failure is not forgotten');
-  writeFileSync(source, moduleSaying(3));
-  t.match(run(setup), { code: 0, stdout: '' });
-  t.equal(value(), '3\n');
+
+  writeFileSync(source, text.replace('{"SYS_lseek"', '{"SYS_seek"'));
+  t.match(run(setup), { code: 0, stdout: '', stderr: /compiling what is written in C/ });
+  t.same([typeOf('SYS_lseek'), typeOf('SYS_seek')], ['undefined\n', 'number\n']);
+  t.same(run(setup), { code: 0, stdout: '', stderr: '' }, 'once');
 });
 
 t.test('setup follows the sources, and never writes to stdout', async (t) => {
