@@ -9,7 +9,7 @@ import { Matrix, WHITE } from '../tools/matrix.js';
 t.setTimeout(240_000);
 
 t.test('every codec and every cluster size', async (t) => {
-  const matrix = new Matrix(t, 16 * MiB);
+  const matrix = new Matrix(t, 12 * MiB);
   await matrix.judge(t, WHITE);
   await t.test('digests by BLAKE3', async (t) => {
     const { store } = await matrix.takeAndJudge(t, { digest: 'blake3' });

@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { compileQuickly } from '../tools/native.js';
 
 const house = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -84,6 +85,7 @@ function makeClone(t: Test): string {
   ]) {
     symlinkSync(join(house, 'node_modules', name), join(clone, 'node_modules', name));
   }
+  compileQuickly(clone);
   const digest = createHash('sha256').update(readFileSync(join(clone, 'package-lock.json')));
   writeFileSync(join(clone, 'node_modules/.nvsnap-stamp'), `${digest.digest('hex')}\n`);
   writeFileSync(

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { compileQuickly } from '../tools/native.js';
 
 t.setTimeout(180_000);
 
@@ -41,6 +42,7 @@ const packInto = (project: string, folder: string): readonly string[] => {
 
 /** As npm does when it installs the package; Node's headers are where it is installed. */
 const compileNative = (home: string): void => {
+  compileQuickly(home);
   const { npm_config_nodedir = join(process.execPath, '../..'), ...env } = process.env;
   const done = spawnSync('npm', ['run', 'install'], {
     cwd: home,
