@@ -63,10 +63,14 @@ export const openSpec = (
   }
   const values = new Map<string, string>();
   for (const pair of pairs) {
-    const [key = '', ...value] = pair.split('=');
+    const [key = '', ...rest] = pair.split('=');
+    const value = rest.join('=');
     if (!kind.keys.includes(key))
       return refuse(spec, `has no option ${JSON.stringify(key)}`, kinds);
-    values.set(key, value.join('='));
+    if (value === '') {
+      return refuse(spec, `has the option ${JSON.stringify(key)} without a value`, kinds);
+    }
+    values.set(key, value);
   }
   const isRelative = given !== undefined && kind.namesPath && folder !== undefined;
   const argument = isRelative ? resolve(folder, given) : given;

@@ -41,8 +41,23 @@ interface Native {
   readonly SYS_wait4: number;
 }
 
-/** As far from the folder of this module as from that of the bundle. */
-export const native = createRequire(import.meta.url)('../../build/Release/nvsnap.node') as Native;
+/** The code of the error that says that there is nothing compiled. */
+const NOT_COMPILED = 'NVSNAP_NOT_COMPILED';
+
+/** npm compiles it, unless it was told to run no scripts. */
+const load = (): Native => {
+  try {
+    // As far from the folder of this module as from that of the bundle.
+    return createRequire(import.meta.url)('../../build/Release/nvsnap.node') as Native;
+  } catch (cause) {
+    const advice = '"npm rebuild nvsnap" does it, with a C++ compiler, make and python3';
+    const reason = (cause as Error).message.split('\n')[0];
+    const message = `What nvsnap has in C cannot be loaded: ${advice}. (${reason})`;
+    throw Object.assign(new Error(message, { cause }), { code: NOT_COMPILED });
+  }
+};
+
+export const native = load();
 
 /** The error that a call has returned, as Node words those of its own calls. */
 export const errorOf = (call: string, returned: number): Error => {

@@ -89,26 +89,34 @@ const seek = (fd: number, offset: number, whence: number): number =>
 export const seekEnd = (fd: number): number => seek(fd, 0, SEEK_END);
 
 /**
- * The ranges of [start, end) that the file system holds data for. Holes read as zeros. A file system
- * or device that knows no holes gives one extent: everything.
+ * What of some ranges, in ascending order, the file system holds data for. Holes read as zeros. A file system or device
+ * that knows no holes gives all of them. It is asked once about each of its own ranges, not of those given: looking for the
+ * end of one can take long.
  */
-export function* dataExtents(fd: number, { start: first, end: last }: Extent): Generator<Extent> {
-  let at = first;
-  while (at < last) {
-    const start = seek(fd, at, SEEK_DATA);
-    if (start < 0) {
-      if (start === -ENXIO) return;
-      yield { start: at, end: last };
-      return;
+export function* dataWithin(fd: number, within: Iterable<Extent>): Generator<Extent> {
+  /** Data that was found; between what was looked at before and its start is a hole. */
+  let known: Extent = { start: 0, end: 0 };
+  for (const { start: first, end: last } of within) {
+    let at = first;
+    while (at < last) {
+      if (at >= known.end) {
+        const start = seek(fd, at, SEEK_DATA);
+        if (start === -ENXIO) return;
+        const hole = start < 0 ? start : seek(fd, start, SEEK_HOLE);
+        // Some character devices answer every seek with 0: without progress, the rest is data.
+        known = start >= at && hole > start ? { start, end: hole } : { start: at, end: last };
+      }
+      const start = Math.max(at, known.start);
+      const end = Math.min(known.end, last);
+      if (start < end) yield { start, end };
+      at = end > start ? end : last;
     }
-    if (start >= last) return;
-    const hole = seek(fd, start, SEEK_HOLE);
-    // Some character devices answer every seek with 0: without progress, the rest is data.
-    const end = hole <= start ? last : Math.min(hole, last);
-    yield { start: Math.max(start, at), end };
-    at = end;
   }
 }
+
+/** What of one range the file system holds data for. */
+export const dataExtents = (fd: number, range: Extent): Generator<Extent> =>
+  dataWithin(fd, [range]);
 
 /** Waits up to `timeoutMs` for one of the events (ppoll(2)). */
 const poll = (fd: number, events: number, timeoutMs: number): boolean => {

@@ -144,7 +144,18 @@ for (const { path, text } of outputFiles) {
   const file = basename(path);
   write(file, await toCommonJs(file, text));
 }
-write('nvsnap.js', `#!/usr/bin/env node\n${starting('command.js')}`);
+// Without what npm compiles nothing can say what is wrong but this.
+write(
+  'nvsnap.js',
+  `#!/usr/bin/env node
+try {
+  ${starting('command.js')}} catch (error) {
+  if (error.code !== 'NVSNAP_NOT_COMPILED') throw error;
+  console.error('nvsnap: ' + error.message);
+  process.exitCode = 1;
+}
+`,
+);
 write('worker.cjs', `module.exports = ${starting('work.js')}`);
 // Modules of users find the doors from here as they would from the package.
 const doors = Object.entries(exports ?? {}).map(([door, { default: file }]) => [

@@ -140,7 +140,8 @@ export class Draft {
     const known = this.#builder.parentDigests;
     const spans = line.names.length > 0 || !known ? undefined : this.#feed.spans;
     const light = mostlySame || codec === 'none';
-    const cut = cutFor(clusterSize, imageSize, memory, { spans: spans !== undefined, light });
+    const way = { spans: spans !== undefined, light, bytes };
+    const cut = cutFor(clusterSize, imageSize, memory, way);
     const batches = Math.ceil(imageSize / cut.reach);
     this.#counts.readBytes = bytes;
     const steps = takeLine({

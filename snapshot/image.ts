@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import type { Frozen } from '../dirty/index.js';
 import {
   BLOCK_BYTES,
-  dataExtents,
+  dataWithin,
   type Extent,
   errnoOf,
   fault,
@@ -27,10 +27,6 @@ const isDense = (path: string, stat: fs.Stats): boolean =>
   stat.size > 0 &&
   stat.blocks * BLOCK_BYTES >= stat.size &&
   fs.statfsSync(path).type === TMPFS;
-
-function* dataWithin(fd: number, within: Iterable<Extent>): Generator<Extent> {
-  for (const extent of within) yield* dataExtents(fd, extent);
-}
 
 /** What a dirty source has frozen of an image: it is the source's to close. */
 export const frozenImage = (image: Image, { path, fd }: Pick<Frozen, 'path' | 'fd'>): Image => {

@@ -28,8 +28,14 @@ const BATCH_BYTES = 4 * MiB;
 const SMALL_BATCH_BYTES = MiB;
 /** So many batches at least keep all threads of a small job busy. */
 const MIN_BATCHES = 16;
-/** A span stands for so many times as much as it has room for. */
-const MOST_ROOMS = 8;
+/**
+ * A span stands for so many times as much as it has room for, and, where little of the image is read, for as much more:
+ * then what is to be done with a batch costs less than its way through the line.
+ */
+const ROOMS = 8;
+const MOST_ROOMS = 64;
+/** So many clusters at most, of which 60 bytes each are in the slab. */
+const MOST_CLUSTERS = 16_384;
 /** One batch in the source, one in the sink. */
 const OUTSIDE_STAGES = 2;
 /** With fewer slabs than this, stages wait for each other. */
@@ -118,15 +124,28 @@ export interface Cut {
   readonly reach: number;
 }
 
-/** The cut of an image of `size` bytes, in spans or, if not, in batches that are `light` or not. */
+/** How an image is gone through. */
+export interface Way {
+  readonly spans: boolean;
+  /** Where there are no spans: little is done with a batch. */
+  readonly light: boolean;
+  /** So much of the image is read. */
+  readonly bytes: number;
+}
+
+/** The cut of an image of `size` bytes. */
 export const cutFor = (
   clusterSize: number,
   size: number,
   memory: number | undefined,
-  { spans, light }: { readonly spans: boolean; readonly light: boolean },
+  { spans, light, bytes }: Way,
 ): Cut => {
   const room = batchBytesFor(clusterSize, size, memory, light && !spans);
-  let reach = spans ? MOST_ROOMS * room : room;
+  if (!spans) return { room, reach: room };
+  let reach = ROOMS * room;
+  const most = Math.max(reach, Math.min(MOST_ROOMS * room, MOST_CLUSTERS * clusterSize));
+  // Of twice as much no more is read than half of what there is room for.
+  while (2 * reach <= most && 4 * reach * bytes <= room * size) reach *= 2;
   while (reach > room && size < MIN_BATCHES * reach) reach /= 2;
   return { room, reach };
 };

@@ -61,8 +61,9 @@ export const planComparing = (
   // A user's stage may look at all that a batch stands for.
   const changes = line?.changes ?? false;
   const spans = seekable && !changes ? new Spans(extents, [], true) : undefined;
-  const cut = cutFor(clusterSize, size, memory, { spans: spans !== undefined, light: true });
   const bytes = bytesIn(extents);
+  const way = { spans: spans !== undefined, light: true, bytes };
+  const cut = cutFor(clusterSize, size, memory, way);
   const most = Math.ceil(bytes / cut.room) + extents.length;
   const batches = spans ? Math.min(Math.ceil(size / cut.reach), most) : most;
   const crew = planCrews(threads, batches, isLarge(bytes, 'reading'));

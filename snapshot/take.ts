@@ -100,7 +100,11 @@ const workOn = (
 ): TakeWork => {
   const { clusterSize, codec, mostlySame, bytes } = what;
   const light = mostlySame || codec === 'none';
-  const { reach } = cutFor(clusterSize, size, memory, { spans: what.spans && seekable, light });
+  const { reach } = cutFor(clusterSize, size, memory, {
+    spans: what.spans && seekable,
+    light,
+    bytes,
+  });
   return { mostlySame, codec, seekable, bytes, batches: Math.ceil(size / reach), threads };
 };
 

@@ -25,11 +25,11 @@ napi_value refuse(napi_env env, const char *problem) {
 
 NAPI_MODULE_INIT() {
   const napi_property_descriptor functions[] = {
-      {.utf8name = "call", .method = call_system, .attributes = napi_enumerable},
-      {.utf8name = "address", .method = address_of, .attributes = napi_enumerable},
-      {.utf8name = "store", .method = store_at, .attributes = napi_enumerable},
-      {.utf8name = "digest", .method = digest_one, .attributes = napi_enumerable},
-      {.utf8name = "fingerprints", .method = fingerprint_all, .attributes = napi_enumerable},
+      {.utf8name = "call", .method = call_system, .attributes = napi_default_jsproperty},
+      {.utf8name = "address", .method = address_of, .attributes = napi_default_jsproperty},
+      {.utf8name = "store", .method = store_at, .attributes = napi_default_jsproperty},
+      {.utf8name = "digest", .method = digest_one, .attributes = napi_default_jsproperty},
+      {.utf8name = "fingerprints", .method = fingerprint_all, .attributes = napi_default_jsproperty},
   };
   const size_t count = sizeof functions / sizeof *functions;
   if (napi_define_properties(env, exports, count, functions) != napi_ok) return NULL;

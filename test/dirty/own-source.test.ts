@@ -105,6 +105,8 @@ t.test('what is wrong with a source is said, and nothing is made', async (t) => 
   await refused('no-such-package', 'usage', /"no-such-package" is not known/);
   await refused('what:ever', 'usage', /"what:ever" is not known/);
   await refused('bitmap', 'usage', /lacks what comes after the colon/);
+  await refused('bitmap:bits,since=', 'usage', /has the option "since" without a value/);
+  await refused('bitmap:bits,page', 'usage', /has the option "page" without a value/);
 });
 
 t.test('ranges that make no sense are not followed', async (t) => {

@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import koffi from 'koffi';
 import t from 'tap';
-import type { Extent } from '../../disk/extents.js';
+import { type Extent, intersectExtents } from '../../disk/extents.js';
+import { native } from '../../disk/native.js';
 import {
   allocatePages,
   dataExtents,
+  dataWithin,
   ioctl,
   mapShared,
   PAGE_BYTES,
@@ -18,7 +20,7 @@ import {
   seizeThread,
   waitReadable,
 } from '../../disk/os.js';
-import { diskDir } from '../tools/files.js';
+import { diskDir, Random } from '../tools/files.js';
 
 const BLOCK = 64 * 1024;
 const BLOCKS = 24;
@@ -85,6 +87,37 @@ t.test('holes are found, made by seeking or by punching', async (t) => {
     'cut at the size that was asked for',
   );
   t.equal(fs.fstatSync(fd).size, BLOCKS * BLOCK, 'punching keeps the length');
+});
+
+t.test('of many ranges it is asked as often as there are pieces of data', async (t) => {
+  const path = join(diskDir(t), 'file');
+  const fd = fs.openSync(path, 'w+');
+  t.teardown(() => fs.closeSync(fd));
+  fs.ftruncateSync(fd, 64 * BLOCK);
+  for (const block of [2, 3, 4, 5, 40, 41])
+    fs.writeSync(fd, Buffer.alloc(BLOCK, 1), 0, BLOCK, block * BLOCK);
+  const known = [...dataExtents(fd, { start: 0, end: 64 * BLOCK })];
+  const random = new Random(3);
+  for (let round = 0; round < 200; round += 1) {
+    const cuts = random.pick(2 * (1 + random.below(12)), 64 * 16).toSorted((a, b) => a - b);
+    const ranges: Extent[] = [];
+    for (let i = 0; i < cuts.length; i += 2) {
+      const [start, end] = [(cuts[i] as number) * PAGE_BYTES, (cuts[i + 1] as number) * PAGE_BYTES];
+      ranges.push({ start, end });
+    }
+    t.same([...dataWithin(fd, ranges)], [...intersectExtents(ranges, known)]);
+  }
+  const { call } = native;
+  let seeks = 0;
+  t.teardown(() => Object.assign(native, { call }));
+  const counting: typeof call = (number, ...args) => {
+    if (number === native.SYS_lseek) seeks += 1;
+    return call(number, ...args);
+  };
+  Object.assign(native, { call: counting });
+  const blocks = Array.from({ length: 64 }, (_, i) => ({ start: i * BLOCK, end: i * BLOCK + 1 }));
+  t.equal([...dataWithin(fd, blocks)].length, 6);
+  t.equal(seeks, 5, 'start and end of both, and that there is no third');
 });
 
 t.test('what cannot seek has no holes', async (t) => {

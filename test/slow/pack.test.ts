@@ -65,6 +65,14 @@ const install = (t: Test): { project: string; files: readonly string[] } => {
     if (name.startsWith('.') || INLINED.has(name)) continue;
     symlinkSync(join(house, 'node_modules', name), join(modules, name));
   }
+  const bin = join(modules, 'nvsnap/dist/run/nvsnap.js');
+  const early = spawnSync(process.execPath, [bin, 'list', 'store'], { encoding: 'utf8' });
+  t.match(early, { status: 1, stdout: '' });
+  t.match(
+    early.stderr,
+    /^nvsnap: [^\n]*"npm rebuild nvsnap"[^\n]*\n$/,
+    'one sentence says what to do',
+  );
   compileNative(join(modules, 'nvsnap'));
   writeFileSync(join(project, 'package.json'), '{"type":"module","private":true}');
   return { project, files };
