@@ -66,10 +66,13 @@ export const planComparing = (
   const cut = cutFor(clusterSize, size, memory, way);
   const most = Math.ceil(bytes / cut.room) + extents.length;
   const batches = spans ? Math.min(Math.ceil(size / cut.reach), most) : most;
-  const crew = planCrews(threads, batches, isLarge(bytes, 'reading'));
+  const large = isLarge(bytes, 'reading');
+  const crew = planCrews(threads, batches, large);
+  // One for little, as in the take that may follow: it goes on with this one.
+  const readers = large ? Number.POSITIVE_INFINITY : 1;
   const reading = { path, fd, size, seekable, digests: changes ? undefined : made };
   const steps = [
-    stages.scan({ ...reading, dependent: !changes }, crew('scan', Number.POSITIVE_INFINITY, true)),
+    stages.scan({ ...reading, dependent: !changes }, crew('scan', readers, true)),
     ...(line?.filters(made, (name, few) => crew(name, few, false).threads) ?? []),
     stages.dedup(made, crew('dedup', 1, false), spans?.drops),
     ...(further?.((stage, usual) => crew(stage, usual, false)) ?? []),
