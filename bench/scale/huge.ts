@@ -40,7 +40,8 @@ class Subject {
     const dense = (await job.subject(options.big)).path;
     const path = scratch.path(`${name}.img`);
     const subject = new Subject(job, name, new SparseImage(path, size, dense, options.big));
-    const first = subject.take(FIRST_TAG, '--compression', 'none', '--cluster-size', '64K');
+    // Compressed, so that both images and both stores have room in the page cache.
+    const first = subject.take(FIRST_TAG, '--cluster-size', '64K');
     await execute(scratch, first);
     return subject;
   }
