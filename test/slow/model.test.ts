@@ -47,5 +47,5 @@ t.test('a store and a model of it never part', async (t) => {
   );
   const steps = Object.values(counts).reduce((sum, count) => sum + count, 0);
   t.comment(`${runs} sequences, ${steps} steps: ${JSON.stringify(counts)}`);
-  t.ok(steps > RUNS * 3, 'the sequences are not empty');
+  t.ok(steps > RUNS, 'the sequences are not empty');
 });

@@ -73,6 +73,9 @@ const fetchParts = (folder: string): { kernel: string; busybox: string; modules:
 const librariesOf = (program: string): string[] =>
   [...run('ldd', [program]).matchAll(/(\/\S+) \(0x/g)].map(([, path]) => path as string);
 
+/** What programs of the tests use besides. */
+const OWN_PACKAGES = ['koffi'];
+
 /** The packages that nvsnap runs with, and theirs. */
 const packagesOf = (modules: string): Set<string> => {
   const found = new Set<string>();
@@ -88,6 +91,7 @@ const packagesOf = (modules: string): Set<string> => {
     }
   };
   visit(join(ROOT, 'package.json'));
+  for (const name of OWN_PACKAGES) found.add(name);
   for (const scope of NATIVE_SCOPES) {
     if (!fs.existsSync(join(modules, scope))) continue;
     for (const name of fs.readdirSync(join(modules, scope))) found.add(`${scope}/${name}`);
@@ -153,7 +157,8 @@ const pack = (
       },
     );
   }
-  addTree(archive, join(ROOT, 'dist'), `${HOME}/dist`, (file) => /\.js$/.test(file));
+  addTree(archive, join(ROOT, 'dist'), `${HOME}/dist`, (file) => /\.c?js$/.test(file));
+  archive.file(`${HOME}/build/Release/nvsnap.node`, join(ROOT, 'build/Release/nvsnap.node'));
   archive.file(`${HOME}/package.json`, join(ROOT, 'package.json'));
   const loadable = natives.filter((file) => /linux-x64(?!.*musl)|Release\/binding/.test(file));
   for (const program of programs) archive.file(program, fs.realpathSync(program));
