@@ -3,9 +3,9 @@
 
 import { createRequire } from 'node:module';
 import { fault } from './faults.js';
-import { native } from './native.js';
+import { DIGEST_BYTES, native } from './native.js';
 
-export const DIGEST_BYTES = 16;
+export { DIGEST_BYTES, shortHash } from './native.js';
 
 /** The algorithm of a store's digests, fixed when it is made. */
 export type DigestAlgorithm = 'xxh3-128' | 'blake3';
@@ -33,15 +33,6 @@ const openXxh3 = (seed: Uint8Array): Digester => ({
   digest: (data, into, at) => native.digest(seed, data, into, at),
   fingerprints: (data, size, into, at) => native.fingerprints(seed, data, size, into, at),
 });
-
-const NO_SEED = new Uint8Array(8);
-
-/** XXH3-128 with seed 0, for short pieces of data: 16 bytes in memory of their own. */
-export const shortHash = (data: Uint8Array): Uint8Array => {
-  const hash = new Uint8Array(DIGEST_BYTES);
-  native.digest(NO_SEED, data, hash, 0);
-  return hash;
-};
 
 /** Keyed BLAKE3, its first 16 bytes; the key is the store's seed, zero-padded to 32 bytes. */
 const openBlake3 = (seed: Uint8Array): Digester => {

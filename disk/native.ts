@@ -59,6 +59,16 @@ const load = (): Native => {
 
 export const native = load();
 
+export const DIGEST_BYTES = 16;
+const NO_SEED = new Uint8Array(8);
+
+/** XXH3-128 with seed 0, for what no store's seed belongs to: 16 bytes in memory of their own. */
+export const shortHash = (data: Uint8Array): Uint8Array => {
+  const hash = new Uint8Array(DIGEST_BYTES);
+  native.digest(NO_SEED, data, hash, 0);
+  return hash;
+};
+
 /** The error that a call has returned, as Node words those of its own calls. */
 export const errorOf = (call: string, returned: number): Error => {
   const [code, reason] = getSystemErrorMap().get(returned) ?? [`E${-returned}`, 'unknown error'];

@@ -9,7 +9,7 @@ import Module, { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
-import { native } from '../disk/native.js';
+import { DIGEST_BYTES, shortHash } from '../disk/native.js';
 
 /** Set to anything, a process keeps what it has compiled when it ends: scripts/record.ts does. */
 export const RECORD = 'NVSNAP_RECORD_COMPILED';
@@ -20,17 +20,10 @@ const ours = /^\.\/(\w[\w.-]*\.js)$/;
 
 const fileOf = (name: string): string => join(HERE, 'compiled', `${name}.bin`);
 
-const NO_SEED = new Uint8Array(8);
-const DIGEST_BYTES = 16;
-
-/** V8 has no checksum of its own, and would run whatever it reads; of the source it compares the length only. */
-const digestOf = (bytes: Buffer): Buffer => {
-  const digest = Buffer.alloc(DIGEST_BYTES);
-  native.digest(NO_SEED, bytes, digest, 0);
-  return digest;
-};
-
-/** What was compiled of this source; undefined when nothing is known of it. */
+/**
+ * What was compiled of this source; undefined when nothing is known of it. V8 has no checksum of its own, and would run
+ * whatever it reads; of the source it compares the length only.
+ */
 const compiledOf = (name: string, source: Buffer): Buffer | undefined => {
   let kept: Buffer;
   try {
@@ -39,14 +32,14 @@ const compiledOf = (name: string, source: Buffer): Buffer | undefined => {
     return undefined;
   }
   const code = kept.subarray(2 * DIGEST_BYTES);
-  const expected = Buffer.concat([digestOf(source), digestOf(code)]);
+  const expected = Buffer.concat([shortHash(source), shortHash(code)]);
   return kept.subarray(0, 2 * DIGEST_BYTES).equals(expected) ? code : undefined;
 };
 
 /** Keeps what was compiled of a file. */
 const keep = (name: string, source: Buffer, script: vm.Script): void => {
   const code = script.createCachedData();
-  fs.writeFileSync(fileOf(name), Buffer.concat([digestOf(source), digestOf(code), code]));
+  fs.writeFileSync(fileOf(name), Buffer.concat([shortHash(source), shortHash(code), code]));
 };
 
 /** What is to be kept; undefined in a process that keeps nothing. */
