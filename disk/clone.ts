@@ -1,7 +1,7 @@
 // Clones: files that share their blocks with another one until either is written to (ioctl_ficlone(2)).
 
 import fs from 'node:fs';
-import { createNameless, ioctl, ioctlNumber } from './os.js';
+import { createNameless, ioctl } from './os.js';
 
 // From linux/fs.h.
 const FICLONE = 0x4004_9409;
@@ -44,7 +44,7 @@ export const cloneNameless = (fd: number, folder: string): number => {
   const clone = createNameless(folder, CLONE_MODE);
   try {
     matchCopyOnWrite(fd, clone);
-    ioctlNumber(clone, FICLONE, fd);
+    ioctl(clone, FICLONE, fd);
     return clone;
   } catch (error) {
     fs.closeSync(clone);

@@ -32,14 +32,8 @@ const STOPPED = 0x7f;
 
 export const PAGE_BYTES = 4096;
 
-/** ioctl(2) with a structure, which the call may change. Throws the system's error. */
-export const ioctl = (fd: number, request: number, memory: Uint8Array): void => {
-  const got = native.call(native.SYS_ioctl, fd, request, memory);
-  if (got < 0) throw errorOf('ioctl', got);
-};
-
-/** ioctl(2) with a number. Throws the system's error. */
-export const ioctlNumber = (fd: number, request: number, argument: number): void => {
+/** ioctl(2) with a number, or a structure, which the call may change. Throws the system's error. */
+export const ioctl = (fd: number, request: number, argument: number | Uint8Array): void => {
   const got = native.call(native.SYS_ioctl, fd, request, argument);
   if (got < 0) throw errorOf('ioctl', got);
 };
