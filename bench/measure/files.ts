@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { BLOCK_BYTES, MiB } from '../../disk/index.js';
+import { BLOCK_BYTES, dataExtents, MiB, pageBuffer } from '../../disk/index.js';
 import type { Job } from '../job.js';
 
 const CHUNK_BYTES = 4 * MiB;
@@ -14,16 +14,20 @@ const filesIn = (path: string): string[] =>
     ? fs.readdirSync(path).flatMap((name) => filesIn(join(path, name)))
     : [path];
 
-/** Reads a file, or all in a folder, once, so that the page cache has them. */
+/** Reads the data of a file, or of all in a folder, once, so that the page cache has it. */
 export const warm = (path: string): void => {
   for (const file of filesIn(path)) readThrough(file);
 };
 
 const readThrough = (path: string): void => {
   const fd = fs.openSync(path, 'r');
-  const into = Buffer.allocUnsafe(CHUNK_BYTES);
+  const into = pageBuffer(CHUNK_BYTES);
   try {
-    while (fs.readSync(fd, into) > 0);
+    for (const { start, end } of dataExtents(fd, { start: 0, end: fs.fstatSync(fd).size })) {
+      for (let at = start; at < end; at += CHUNK_BYTES) {
+        fs.readSync(fd, into, 0, Math.min(CHUNK_BYTES, end - at), at);
+      }
+    }
   } finally {
     fs.closeSync(fd);
   }

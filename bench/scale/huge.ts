@@ -6,6 +6,7 @@ import { GiB, MiB, TiB } from '../../disk/index.js';
 import { FIRST_TAG, listening, ours, RESTORED, tagOf } from '../commands/stores.js';
 import type { Job } from '../job.js';
 import { checkSparse, digestOf } from '../measure/check.js';
+import { settle } from '../measure/files.js';
 import { qemuCompare } from '../measure/peers.js';
 import { execute } from '../measure/process.js';
 import { type Contender, race } from '../measure/race.js';
@@ -40,7 +41,7 @@ class Subject {
     const dense = (await job.subject(options.big)).path;
     const path = scratch.path(`${name}.img`);
     const subject = new Subject(job, name, new SparseImage(path, size, dense, options.big));
-    // Compressed, so that both images and both stores have room in the page cache.
+    // Compressed, so that an image and its store have room in the page cache.
     const first = subject.take(FIRST_TAG, '--cluster-size', '64K');
     await execute(scratch, first);
     return subject;
@@ -64,8 +65,17 @@ class Subject {
     this.image.change(this.#changed, CHANGE_SEED + round);
   }
 
+  /** Brings the image and its store into the page cache, or out of it: two of each are more than many machines' memory. */
+  settle(): void {
+    for (const path of [this.image.path, this.store]) settle(this.#job, path);
+  }
+
   get contender(): Contender {
-    return { name: this.name, commands: (round) => [this.take(tagOf(round))] };
+    return {
+      name: this.name,
+      prepare: () => this.settle(),
+      commands: (round) => [this.take(tagOf(round))],
+    };
   }
 
   /** Holds what is restored of the latest snapshot against the image; resolves to the digest of its data. */
@@ -124,10 +134,12 @@ export const sparse = async (job: Job): Promise<Result> => {
   const { path } = subject.image;
   const own = listening({
     name: 'nvsnap',
+    prepare: () => subject.settle(),
     commands: (round) => [ours(job, 'take', path, subject.store, '--tag', tagOf(round))],
   });
   const read: Contender = {
     name: 'read',
+    prepare: () => subject.settle(),
     commands: () => [{ program: process.execPath, args: [READER, path, subject.store] }],
   };
   const { laps } = await race(scratch, [own.contender, read], {
