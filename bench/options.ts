@@ -21,6 +21,7 @@ export const CASES = {
   pipeline: ['hops', 'overhead', 'timeline'],
   commands: [
     'first',
+    'fast',
     'zlib',
     'restore',
     'verify',

@@ -5,7 +5,7 @@ import { fault } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
 import { bulk } from './commands/bulk.js';
 import { dirty } from './commands/dirty.js';
-import { first, none, zlib } from './commands/first.js';
+import { fast, first, none, zlib } from './commands/first.js';
 import { diff, start } from './commands/later.js';
 import { next } from './commands/next.js';
 import { pause } from './commands/pause.js';
@@ -58,6 +58,7 @@ const RUN: Readonly<Record<string, Case>> = {
   overhead,
   timeline,
   first,
+  fast,
   zlib,
   restore,
   verify,

@@ -14,6 +14,8 @@ export type Work =
       readonly kind: 'encode' | 'decode';
       readonly path: string;
       readonly codec: PackedCodec;
+      /** Of the encoder; undefined: as for a take. */
+      readonly level?: number | undefined;
       readonly clusterSize: number;
       /** Image offsets of the clusters: 64-bit floating-point numbers. */
       readonly offsets: SharedArrayBuffer;
@@ -91,7 +93,7 @@ const write = (path: string, size: number): number => {
 const code = async (job: Extract<Work, { kind: 'encode' | 'decode' }>): Promise<number> => {
   const { kind, path, clusterSize } = job;
   const offsets = new Float64Array(job.offsets);
-  const codec = await openCodec({ codec: job.codec }, clusterSize);
+  const codec = await openCodec({ codec: job.codec, level: job.level }, clusterSize);
   const fd = fs.openSync(path, 'r');
   const clusters = pageBuffer(CLUSTERS * clusterSize);
   const payloads = pageBuffer(CLUSTERS * clusterSize);

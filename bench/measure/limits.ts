@@ -109,11 +109,13 @@ export const codecLimit = (
   codec: PackedCodec,
   path: string,
   offsets: SharedArrayBuffer,
+  level?: number,
 ): Runner =>
   threadsDo(`${codec} ${kind} alone`, fs.statSync(path).size, () => ({
     kind,
     path,
     codec,
+    level,
     clusterSize: CLUSTER,
     offsets,
   }));
