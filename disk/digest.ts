@@ -74,8 +74,8 @@ const openBlake3 = (seed: Uint8Array): Digester => {
 const isZero = (bytes: Buffer): boolean =>
   bytes[0] === 0 && bytes.compare(bytes, 1, bytes.length, 0, bytes.length - 1) === 0;
 
-/** Opens a digester. `seed` is the store's 8 random bytes. */
-export const openDigester = (algorithm: DigestAlgorithm, seed: Uint8Array): Digester =>
+/** Opens a digester. */
+export const openDigester = ({ algorithm, seed }: DigestOptions): Digester =>
   algorithm === 'blake3' ? openBlake3(seed) : openXxh3(seed);
 
 /** True when the 16 bytes at `at` are all zero: the digest of a cluster of zeros. */

@@ -102,7 +102,7 @@ const enterDigests = (
   line: LineKind,
   finds: boolean,
 ): void => {
-  const digester = openDigester(digests.algorithm, digests.seed);
+  const digester = openDigester(digests);
   const { clusterSize } = batch.layout;
   const first = batch.offset / clusterSize;
   digester.fingerprints(batch.data.subarray(0, batch.length), clusterSize, batch.digests, 0);

@@ -301,8 +301,8 @@ export function* checkSnapshots(
   checkSizes(store, findings);
   checkActive(store, findings);
   const { facts } = store;
-  const digests =
-    facts && seed && new DigestCheck(store, openDigester(facts.digest, seed), findings);
+  const digester = facts && seed && openDigester({ algorithm: facts.digest, seed });
+  const digests = digester && new DigestCheck(store, digester, findings);
   if (facts && !seed) {
     const text = 'the digests were not looked at: the stage that has their key was not given.';
     findings.add('note', 'digest-locked', text);

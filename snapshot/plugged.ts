@@ -131,10 +131,7 @@ export const digestOptionsOf = (store: Store): DigestOptions => {
 };
 
 /** What makes the digests of a store. */
-export const digesterOf = (store: Store): Digester => {
-  const { algorithm, seed } = digestOptionsOf(store);
-  return openDigester(algorithm, seed);
-};
+export const digesterOf = (store: Store): Digester => openDigester(digestOptionsOf(store));
 
 /** A secret key is of use only to an algorithm that keeps it. */
 export const KEYED_DIGEST: DigestAlgorithm = 'blake3';

@@ -13,8 +13,8 @@ export interface SentDigests {
   readonly steps: readonly MainStep[];
 }
 
-const redigest = ({ algorithm, seed }: DigestOptions): MainStep => {
-  const digester = openDigester(algorithm, seed);
+const redigest = (digests: DigestOptions): MainStep => {
+  const digester = openDigester(digests);
   return {
     name: 'redigest',
     main: (batch) => {

@@ -231,7 +231,7 @@ export const decodeHead = (head: Buffer): { kind: SectionKind; length: number } 
 
 /** Seals one section after another. */
 export class Sealer {
-  readonly #digester = openDigester('xxh3-128', new Uint8Array(8));
+  readonly #digester = openDigester({ algorithm: 'xxh3-128', seed: new Uint8Array(8) });
   #last = Buffer.alloc(SEAL_BYTES);
 
   /** The seal of the next section. */

@@ -42,7 +42,7 @@ const open = async (options: DecodeOptions, desk: Desk): Promise<StageThread> =>
   const { clusterSize } = desk;
   const codec = await openCodec(options, clusterSize);
   const { digests } = options;
-  const digester = digests && openDigester(digests.algorithm, digests.seed);
+  const digester = digests && openDigester(digests);
   const links = options.links && (await Links.open(options.links, desk));
   const decode: Decode = links
     ? throughLinks(codec, links)

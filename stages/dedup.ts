@@ -22,8 +22,8 @@ const judge = (batch: Batch, from: number, to: number): number => {
   return judge(batch, from, middle) + judge(batch, middle, to);
 };
 
-const open = ({ algorithm, seed }: DigestOptions, { clusterSize }: Desk): StageThread => {
-  const digester = openDigester(algorithm, seed);
+const open = (digests: DigestOptions, { clusterSize }: Desk): StageThread => {
+  const digester = openDigester(digests);
 
   const digest = (batch: Batch): void => {
     for (let i = 0; i < batch.count; i += 1) {

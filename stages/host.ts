@@ -109,7 +109,7 @@ const open = async (options: HostOptions, desk: Desk): Promise<StageThread> => {
   const { name, module, takes, makes, changes, strict } = options;
   const thread = await openModule(module, options.options, desk);
   const { clusterSize } = desk;
-  const digester = openDigester(options.digests.algorithm, options.digests.seed);
+  const digester = openDigester(options.digests);
   const taken = new Set<number>(takes.map((kind) => Kind[kind]));
   const made = new Set<number>(makes.map((kind) => Kind[kind]));
   const own = Buffer.alloc(DIGEST_BYTES);

@@ -72,7 +72,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const { path, fd, size, seekable, digests, dependent } = options;
   const { clusterSize } = desk;
   const file = attachFile({ path, fd });
-  const digester = digests && openDigester(digests.algorithm, digests.seed);
+  const digester = digests && openDigester(digests);
   /** Clusters of a piece. */
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize));
 

@@ -16,8 +16,9 @@ export interface VerifyOptions extends DigestOptions {
   readonly tolerant?: boolean | undefined;
 }
 
-const open = ({ algorithm, seed, tolerant }: VerifyOptions): StageThread => {
-  const digester = openDigester(algorithm, seed);
+const open = (options: VerifyOptions): StageThread => {
+  const { tolerant } = options;
+  const digester = openDigester(options);
 
   const matches = (batch: Batch, i: number): boolean => {
     const at = i * DIGEST_BYTES;

@@ -38,7 +38,7 @@ export const digests = async (job: Job): Promise<Result> => {
   const bytes = await sample(job);
   const results: Buffer[] = [];
   const kernels = ALGORITHMS.flatMap((algorithm) => {
-    const digester = openDigester(algorithm, SEED);
+    const digester = openDigester({ algorithm, seed: SEED });
     return CLUSTER_SIZES.map((clusterSize): Kernel => {
       const into = Buffer.alloc((bytes.length / clusterSize) * DIGEST_BYTES);
       results.push(into);

@@ -45,7 +45,7 @@ export const distinctClusters = (path: string): SharedArrayBuffer => {
   const fd = fs.openSync(path, 'r');
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   const zeros = Buffer.alloc(CLUSTER);
-  const digester = openDigester('xxh3-128', new Uint8Array(8));
+  const digester = openDigester({ algorithm: 'xxh3-128', seed: new Uint8Array(8) });
   const digest = Buffer.alloc(DIGEST_BYTES);
   const seen = new Set<string>();
   const offsets: number[] = [];

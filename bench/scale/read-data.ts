@@ -29,7 +29,7 @@ const readTables = (path: string): void => {
     const offset = offsetOf(l1.hi(i), l1.lo(i));
     if (offset !== 0) store.l2(offset);
   }
-  const digester = openDigester(store.facts.digest, store.facts.seed);
+  const digester = openDigester({ algorithm: store.facts.digest, seed: store.facts.seed });
   const digests = new DigestReader(store, snapshot as OwnSnapshot, digester);
   for (const _ of digests.dataRuns(0, store.geometry.clusters(snapshot.record.imageSize)));
   store.file.close();

@@ -87,7 +87,7 @@ const markPacked = (batch: Batch): void => {
 };
 
 const digestsOf = (batch: Batch): Buffer => {
-  const digester = openDigester(DIGESTS.algorithm, DIGESTS.seed);
+  const digester = openDigester(DIGESTS);
   const digests = Buffer.alloc(batch.count * DIGEST_BYTES);
   for (let i = 0; i < batch.count; i += 1) {
     digester.digest(batch.content(i), digests, i * DIGEST_BYTES);

@@ -59,7 +59,7 @@ const readerOf = (store: Store, { entry, record }: Snapshot): DigestReader => {
   return new DigestReader(
     store,
     { entry, record },
-    openDigester(store.facts.digest, store.facts.seed),
+    openDigester({ algorithm: store.facts.digest, seed: store.facts.seed }),
   );
 };
 

@@ -149,7 +149,7 @@ export class Patient {
     const snapshot = store.snapshots.at(-1);
     if (!snapshot?.record || !store.facts) throw new Error('no digests');
     const { entry, record } = snapshot;
-    const digester = openDigester(store.facts.digest, store.facts.seed);
+    const digester = openDigester({ algorithm: store.facts.digest, seed: store.facts.seed });
     const { layout } = new DigestReader(store, { entry, record }, digester);
     const l1 = store.l1(entry);
     const l2 = store.l2(offsetOf(l1.hi(record.digestL1), l1.lo(record.digestL1)));

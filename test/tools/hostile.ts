@@ -162,7 +162,11 @@ export const MUTATION_NAMES: readonly string[] = Object.keys(MUTATIONS);
 
 const checksum = (parts: readonly Uint8Array[]): Buffer => {
   const digest = Buffer.alloc(16);
-  openDigester('xxh3-128', Buffer.alloc(8)).digest(Buffer.concat(parts), digest, 0);
+  openDigester({ algorithm: 'xxh3-128', seed: Buffer.alloc(8) }).digest(
+    Buffer.concat(parts),
+    digest,
+    0,
+  );
   return digest.subarray(0, 8);
 };
 
