@@ -164,7 +164,7 @@ export const first = (job: Job): Promise<Result> =>
     ],
   });
 
-/** The level at which zstd stores about as much as qemu-img's, which is 3. */
+/** The level at which a mixed image, with its copies, becomes about as large as by qemu-img's level, which is 3. */
 const FAST_LEVEL = -2;
 
 export const fast = (job: Job): Promise<Result> =>
