@@ -3,9 +3,10 @@
 // digests of every snapshot against each other and against the tables they stand for. Data clusters
 // are not read. The file may be hostile: nothing here trusts an offset, a size or a count.
 
+import { fault } from '../disk/index.js';
 import { Census, type ClusterCounts } from './census.js';
 import { isPrivate } from './extensions.js';
-import { type Finding, Findings, hex } from './findings.js';
+import { type Finding, type FindingCode, Findings, hex } from './findings.js';
 import { INCOMPATIBLE, MAX_REFCOUNT_TABLE_BYTES } from './header.js';
 import { checkSnapshots } from './integrity.js';
 import { decodeBlock } from './refcounts.js';
@@ -194,6 +195,32 @@ export function* checkSteps(
     findings: findings.kept,
   };
 }
+
+/** With these a cluster that is in use could be given out, or given back. */
+const DANGEROUS: ReadonlySet<FindingCode> = new Set([
+  'refcount-low',
+  'table-missing',
+  'overlap',
+  'outside-file',
+]);
+
+/**
+ * Holds the refcounts against all that leads anywhere, which takes reading the tables of all snapshots. Throws a Fault
+ * when a cluster has more references than its refcount says.
+ */
+export const proveRefcounts = (store: Store): void => {
+  const findings = new Findings();
+  const census = new Census(store, findings);
+  const stored = new StoredRefcounts(store, census, findings);
+  census.claim('header', 0, store.geometry.clusterSize, 'the header');
+  for (const _ of stored.load());
+  for (const _ of new References(store, census, findings).count());
+  for (const _ of stored.compare());
+  const worst = findings.kept.find(({ code }) => DANGEROUS.has(code));
+  if (!worst) return;
+  const problem = worst.message.charAt(0).toLowerCase() + worst.message.slice(1, -1);
+  throw fault('store-damaged', { path: store.path, problem });
+};
 
 /** Checks a store in one go; see `checkSteps`. */
 export const checkStore = (store: Store): CheckReport => {

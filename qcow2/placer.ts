@@ -4,7 +4,7 @@
 
 import { fault, type HostOffset } from '../disk/index.js';
 import type { Geometry } from './geometry.js';
-import type { Refcounts } from './refcounts.js';
+import type { Refcounts, Run } from './refcounts.js';
 import { packedOffsetLimit } from './words.js';
 
 export class Placer {
@@ -15,6 +15,8 @@ export class Placer {
   /** The host bytes [at, end) that the next payloads go to. */
   #at = 0;
   #end = 0;
+  /** Gaps in which a payload of more than a cluster had no room: given back at the end, or they would be found again. */
+  readonly #passed: Run[] = [];
 
   constructor(path: string, geometry: Geometry, refcounts: Refcounts) {
     this.#path = path;
@@ -47,17 +49,17 @@ export class Placer {
     const run = this.#refcounts.nextRun(Math.max(1, clusters));
     const first = run.first * clusterSize;
     if (first !== this.#end) {
-      this.#releaseRest();
+      this.#passRest();
       this.#at = first;
     }
     this.#end = first + run.count * clusterSize;
   }
 
-  /** Gives back the whole clusters that no payload has touched. */
-  #releaseRest(): void {
+  /** Leaves the whole clusters that no payload has touched. */
+  #passRest(): void {
     const first = this.#geometry.clusters(this.#at);
     const count = this.#geometry.hostCluster(this.#end) - first;
-    if (count > 0) this.#refcounts.giveBack({ first, count });
+    if (count > 0) this.#passed.push({ first, count });
     this.#end = Math.min(this.#end, first * this.#geometry.clusterSize);
   }
 
@@ -68,6 +70,9 @@ export class Placer {
 
   /** Ends packing: the next take begins on a new cluster, never in a published one. */
   finish(): void {
-    this.#releaseRest();
+    this.#passRest();
+    // The last first: what lies at the end of the file makes it shorter again.
+    const passed = this.#passed.splice(0).sort((a, b) => b.first - a.first);
+    for (const run of passed) this.#refcounts.giveBack(run);
   }
 }

@@ -3,7 +3,7 @@
 // transaction: it gives out clusters that the published generation does not use, and never one that
 // this transaction has freed, since a crash must still find the old generation whole.
 
-import { fault } from '../disk/index.js';
+import { DIGEST_BYTES, fault, shortHash } from '../disk/index.js';
 import type { Geometry } from './geometry.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
@@ -21,6 +21,18 @@ import {
 /** 32-bit refcounts: 16 bits overflow after a score of snapshots of packed clusters. */
 export const REFCOUNT_ORDER = 5;
 const REFCOUNT_BYTES = 4;
+
+const WORD_BYTES = 8;
+
+/** The refcount blocks of a file. */
+interface Blocks {
+  /** Host byte offset of each, 0 where there is none. */
+  readonly offsets: number[];
+  readonly digests: Uint8Array[];
+  readonly seal: Uint8Array;
+  /** Host clusters of blocks for clusters past the file's end, as there are once a file has become shorter. */
+  readonly idle: readonly number[];
+}
 
 /** A run of adjacent host clusters. */
 export interface Run {
@@ -69,6 +81,16 @@ export const decodeBlock = (raw: Buffer, order: number): Uint32Array => {
   return out;
 };
 
+/** The digest of a refcount table, up to its last entry, and of the digests of its blocks. */
+const sealOf = (table: Buffer, blocks: readonly Uint8Array[]): Uint8Array => {
+  let entries = table.length / WORD_BYTES;
+  while (entries > 0 && table.readBigUInt64BE((entries - 1) * WORD_BYTES) === 0n) entries -= 1;
+  return shortHash(Buffer.concat([table.subarray(0, entries * WORD_BYTES), ...blocks]));
+};
+
+/** In place of the digest of a block that there is not. */
+const NO_BLOCK = new Uint8Array(DIGEST_BYTES);
+
 export class Refcounts {
   readonly #geometry: Geometry;
   readonly #path: string;
@@ -83,8 +105,20 @@ export class Refcounts {
   #taken: Uint8Array;
   #end: number;
   #cursor = 0;
+  /** Of each refcount block as it is in the file. */
+  readonly #digests: Uint8Array[];
+  #seal: Uint8Array;
+  readonly #idle: readonly number[];
 
-  private constructor(store: Store, blockOffsets: number[], counts: Uint32Array, end: number) {
+  private constructor(
+    store: Store,
+    { offsets: blockOffsets, digests, seal, idle }: Blocks,
+    counts: Uint32Array,
+    end: number,
+  ) {
+    this.#digests = digests;
+    this.#seal = seal;
+    this.#idle = idle;
     this.#geometry = store.geometry;
     this.#path = store.path;
     this.blockEntries = (store.geometry.clusterSize * 8) >>> store.header.refcountOrder;
@@ -102,14 +136,21 @@ export class Refcounts {
     const { geometry, header, path } = store;
     const fileClusters = geometry.clusters(store.file.size());
     const perBlock = (geometry.clusterSize * 8) >>> header.refcountOrder;
-    const words = Table.decode(readTable(store));
+    const table = readTable(store);
+    const words = Table.decode(table);
+    const digests: Uint8Array[] = [];
     const blocks = Math.min(words.length, Math.ceil(fileClusters / perBlock));
     const counts = new Uint32Array(Math.max(blocks * perBlock, 1024));
+    const idle: number[] = [];
+    for (let b = blocks; b < words.length; b += 1) {
+      if (!words.isClear(b)) idle.push(geometry.hostCluster(offsetOf(words.hi(b), words.lo(b))));
+    }
     const offsets: number[] = [];
     let end = 0;
     for (let b = 0; b < blocks; b += 1) {
       const offset = offsetOf(words.hi(b), words.lo(b));
       offsets.push(offset);
+      digests.push(NO_BLOCK);
       if (offset === 0) continue;
       if (!geometry.isAligned(offset)) {
         throw fault('store-damaged', {
@@ -117,10 +158,9 @@ export class Refcounts {
           problem: `refcount block ${b} is not on a cluster boundary`,
         });
       }
-      const block = decodeBlock(
-        store.readCluster(offset, 'the refcount block'),
-        header.refcountOrder,
-      );
+      const raw = store.readCluster(offset, 'the refcount block');
+      digests[b] = shortHash(raw);
+      const block = decodeBlock(raw, header.refcountOrder);
       counts.set(block, b * perBlock);
       for (let i = perBlock - 1; i >= 0; i -= 1) {
         if (block[i] !== 0) {
@@ -129,7 +169,20 @@ export class Refcounts {
         }
       }
     }
-    return new Refcounts(store, offsets, counts, end);
+    return new Refcounts(
+      store,
+      { offsets, digests, seal: sealOf(table, digests), idle },
+      counts,
+      end,
+    );
+  }
+
+  /**
+   * 16 bytes that stand for the refcounts as they are in the file: what was read of them, and after `relocate` what
+   * it wrote.
+   */
+  get seal(): Uint8Array {
+    return this.#seal;
   }
 
   /** One past the last cluster in use: where the file grows. */
@@ -291,6 +344,7 @@ export class Refcounts {
   } {
     const { clusterSize } = this.#geometry;
     const moved = new Set<number>();
+    for (const cluster of this.#idle) this.bump(cluster, -1);
     this.bumpBytes(oldTable.offset, oldTable.clusters * clusterSize, -1);
     let table: Run | undefined;
     for (;;) {
@@ -302,12 +356,19 @@ export class Refcounts {
       table = this.adjacent(clusters);
       this.bumpBytes(table.first * clusterSize, table.count * clusterSize, 1);
     }
-    for (const block of moved) write(this.blockOffsets[block] as number, this.#encodeBlock(block));
+    for (const block of moved) {
+      const raw = this.#encodeBlock(block);
+      while (this.#digests.length < block) this.#digests.push(NO_BLOCK);
+      this.#digests[block] = shortHash(raw);
+      write(this.blockOffsets[block] as number, raw);
+    }
     const words = Table.empty((table.count * clusterSize) / 8);
     this.blockOffsets.forEach((offset, i) => {
       words.set(i, highOf(offset), lowOf(offset));
     });
-    write(table.first * clusterSize, words.encode());
+    const raw = words.encode();
+    write(table.first * clusterSize, raw);
+    this.#seal = sealOf(raw, this.#digests);
     return { offset: table.first * clusterSize, clusters: table.count };
   }
 

@@ -3,8 +3,14 @@
 // Whatever happens before that write leaves the old store, whatever happens after it the new one.
 
 import { fault, type HostOffset, hostOffset } from '../disk/index.js';
-import type { Extension } from './extensions.js';
-import { encodeExtensions, isFeatureNames } from './extensions.js';
+import { proveRefcounts } from './check.js';
+import {
+  type Extension,
+  encodeExtensions,
+  encodeSeal,
+  isFeatureNames,
+  isSeal,
+} from './extensions.js';
 import { tableMisfit } from './fits.js';
 import {
   encodeHeader,
@@ -38,10 +44,13 @@ export class Transaction implements TableSink {
   readonly placer: Placer;
   #metadataBytes = 0;
   #publishing = false;
+  /** Clusters of the file as it was published when this began. */
+  readonly #before: number;
 
   private constructor(store: Store, refcounts: Refcounts) {
     this.#store = store;
     this.refcounts = refcounts;
+    this.#before = refcounts.end;
     this.placer = new Placer(store.path, store.geometry, refcounts);
   }
 
@@ -55,7 +64,13 @@ export class Transaction implements TableSink {
         feature: `${2 ** header.refcountOrder}-bit refcounts`,
       });
     }
-    return new Transaction(store, Refcounts.load(store));
+    const refcounts = Refcounts.load(store);
+    // Where a count is too low, what looks free is another snapshot's: so they are proven before a byte is written. As
+    // the last commit left them they are right; after other programs, or damage, the tables must say so.
+    const sealed = store.extensions.find(isSeal)?.data;
+    const whole = store.file.size() >= refcounts.end * store.geometry.clusterSize;
+    if (!sealed?.equals(refcounts.seal) || !whole) proveRefcounts(store);
+    return new Transaction(store, refcounts);
   }
 
   /** Refuses a take of `clusters` guest clusters that could overflow a limit, before the first byte is written. */
@@ -189,7 +204,7 @@ export class Transaction implements TableSink {
     if (this.#publishing) return;
     const { file, geometry } = this.#store;
     try {
-      const length = Refcounts.load(this.#store).end * geometry.clusterSize;
+      const length = this.#before * geometry.clusterSize;
       if (file.size() > length) file.truncate(length);
     } catch {
       // Nothing that the published header leads to lies there.
@@ -329,10 +344,14 @@ export class Transaction implements TableSink {
   /** The header's sector: fields and extensions, exactly what one write publishes. */
   #sector(header: Header): Buffer {
     const privateBits = header.incompatible & ~0xffn;
-    const extensions: Extension[] = this.#store.extensions.filter(
-      (extension) => privateBits !== 0n || !isFeatureNames(extension),
+    const kept: Extension[] = this.#store.extensions.filter(
+      (extension) => !isSeal(extension) && (privateBits !== 0n || !isFeatureNames(extension)),
     );
-    const raw = Buffer.concat([encodeHeader(header), encodeExtensions(extensions)]);
+    const encode = (extensions: readonly Extension[]): Buffer =>
+      Buffer.concat([encodeHeader(header), encodeExtensions(extensions)]);
+    const sealed = encode([...kept, encodeSeal(this.refcounts.seal)]);
+    // Where the seal has no room, the next change proves the refcounts again.
+    const raw = sealed.length > PUBLISH_BYTES ? encode(kept) : sealed;
     if (raw.length > PUBLISH_BYTES) {
       throw fault('store-unsupported', {
         path: this.#store.path,
