@@ -11,8 +11,6 @@ const FEATURE_NAMES = 0x6803_f857;
 const STORE_FACTS = 0x6e76_736e;
 /** The name of a feature has room for so many bytes. */
 export const FEATURE_NAME_BYTES = 46;
-/** "nvrc": the digest of the refcounts, as the last commit of nvsnap left them. */
-const REFCOUNT_SEAL = 0x6e76_7263;
 const FACTS_VERSION = 1;
 const FACTS_FIXED_BYTES = 28;
 /** What the sector that is published has room for, beside the header and the other extensions. */
@@ -116,14 +114,6 @@ export const nameOfFeature = (
   }
   return undefined;
 };
-
-/** The seal of the refcounts: 16 bytes. */
-export const encodeSeal = (seal: Uint8Array): Extension => ({
-  type: REFCOUNT_SEAL,
-  data: Buffer.from(seal),
-});
-
-export const isSeal = ({ type }: Extension): boolean => type === REFCOUNT_SEAL;
 
 /** What is said of the reversible stages: [[name, version, module, kept, 1 if keyed], …] as JSON, or nothing. */
 const encodeChain = (chain: readonly ChainEntry[]): Buffer => {

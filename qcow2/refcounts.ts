@@ -3,8 +3,9 @@
 // transaction: it gives out clusters that the published generation does not use, and never one that
 // this transaction has freed, since a crash must still find the old generation whole.
 
-import { DIGEST_BYTES, fault, shortHash } from '../disk/index.js';
+import { fault, shortHash } from '../disk/index.js';
 import type { Geometry } from './geometry.js';
+import { NO_BLOCK, sealOf } from './seal.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
 import {
@@ -21,8 +22,6 @@ import {
 /** 32-bit refcounts: 16 bits overflow after a score of snapshots of packed clusters. */
 export const REFCOUNT_ORDER = 5;
 const REFCOUNT_BYTES = 4;
-
-const WORD_BYTES = 8;
 
 /** The refcount blocks of a file. */
 interface Blocks {
@@ -80,16 +79,6 @@ export const decodeBlock = (raw: Buffer, order: number): Uint32Array => {
   }
   return out;
 };
-
-/** The digest of a refcount table, up to its last entry, and of the digests of its blocks. */
-const sealOf = (table: Buffer, blocks: readonly Uint8Array[]): Uint8Array => {
-  let entries = table.length / WORD_BYTES;
-  while (entries > 0 && table.readBigUInt64BE((entries - 1) * WORD_BYTES) === 0n) entries -= 1;
-  return shortHash(Buffer.concat([table.subarray(0, entries * WORD_BYTES), ...blocks]));
-};
-
-/** In place of the digest of a block that there is not. */
-const NO_BLOCK = new Uint8Array(DIGEST_BYTES);
 
 export class Refcounts {
   readonly #geometry: Geometry;

@@ -1,7 +1,16 @@
 // Reading a store: the header, its extensions, the snapshot table and the tables below it. Every
 // offset and count is bounded by the file before anything is read or allocated.
 
-import { errnoOf, type File, fault, type HostOffset, openFile, reasonOf } from '../disk/index.js';
+import fs from 'node:fs';
+import {
+  errnoOf,
+  Fault,
+  type File,
+  fault,
+  type HostOffset,
+  openFile,
+  reasonOf,
+} from '../disk/index.js';
 import {
   decodeExtensions,
   decodeFacts,
@@ -78,8 +87,14 @@ export class Store {
   ): Store {
     let file: File;
     try {
+      const stat = fs.statSync(path);
+      // Opening a pipe would wait for somebody who writes to it.
+      if (!stat.isFile() && !stat.isBlockDevice()) {
+        throw fault('store-unusable', { path, reason: 'it is not a file' });
+      }
       file = openFile(path, flags, log);
     } catch (error) {
+      if (error instanceof Fault) throw error;
       if (errnoOf(error) === 'ENOENT') throw fault('store-missing', { path }, error);
       throw fault('store-unusable', { path, reason: reasonOf(error) }, error);
     }

@@ -4,13 +4,7 @@
 
 import { fault, type HostOffset, hostOffset } from '../disk/index.js';
 import { proveRefcounts } from './check.js';
-import {
-  type Extension,
-  encodeExtensions,
-  encodeSeal,
-  isFeatureNames,
-  isSeal,
-} from './extensions.js';
+import { type Extension, encodeExtensions, isFeatureNames } from './extensions.js';
 import { tableMisfit } from './fits.js';
 import {
   encodeHeader,
@@ -23,6 +17,7 @@ import {
 import { Placer } from './placer.js';
 import { claimedDigestL1, encodeRecord } from './record.js';
 import { hasHeadroom, REFCOUNT_ORDER, Refcounts } from './refcounts.js';
+import { encodeSeal, isSeal } from './seal.js';
 import type { Snapshot } from './snapshot.js';
 import { encodeSnapshots, type SnapshotEntry } from './snapshots.js';
 import type { Store } from './store.js';

@@ -78,7 +78,7 @@ export const overlayImage = async (
     for (const { start, end } of changed) {
       for (let at = start; at < end; at += COPY_BYTES) {
         const piece = bytes.subarray(0, Math.min(COPY_BYTES, end - at));
-        from.read(piece, at);
+        if (from.read(piece, at) < piece.length) image.checkSize();
         file.write(piece, at);
       }
     }
@@ -86,5 +86,10 @@ export const overlayImage = async (
     file.close();
     throw error;
   }
-  return { ...frozenImage(image, { path, fd: file.spec.fd }), close: () => file.close() };
+  return {
+    ...frozenImage(image, { path, fd: file.spec.fd }),
+    // What was put together is as long as ever; what was read may not be.
+    checkSize: () => image.checkSize(),
+    close: () => file.close(),
+  };
 };

@@ -2,7 +2,7 @@
 // are kept, since an image of a tebibyte may have millions.
 
 import fs from 'node:fs';
-import { fault, reasonOf } from '../disk/index.js';
+import { Fault, fault, reasonOf } from '../disk/index.js';
 
 /** Image bytes [start, start + length). */
 export interface Range {
@@ -67,12 +67,40 @@ export class RangeBag {
   }
 }
 
-/** Writes ranges to a file, one a line, first byte and length in decimal, below a line that says of what. */
+/** How a list begins. */
+const LIST_HEAD = '# snapshot ';
+
+/** Refuses when `path` is something else than a list of ranges, or nothing: it would be replaced by one. */
+export const checkRangesPath = (path: string): void => {
+  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+  if (!stat) return;
+  const head = Buffer.alloc(LIST_HEAD.length);
+  if (stat.isFile()) {
+    const fd = fs.openSync(path, 'r');
+    fs.readSync(fd, head);
+    fs.closeSync(fd);
+  }
+  if (head.toString() !== LIST_HEAD) {
+    const reason = 'it is there already, and no list of damage';
+    throw fault('output-unsuitable', { path, reason });
+  }
+};
+
+/**
+ * Writes ranges of a snapshot to a file, one a line, first byte and length in decimal, below a line that says of which.
+ * What is there is replaced when the list is whole.
+ */
 export const writeRanges = (path: string, what: string, ranges: readonly Range[]): void => {
   const lines = ranges.map(({ start, length }) => `${start} ${length}\n`);
+  const part = `${path}.part-${process.pid}`;
   try {
-    fs.writeFileSync(path, `# ${what}: first byte, length\n${lines.join('')}`);
+    checkRangesPath(path);
+    fs.writeFileSync(part, `${LIST_HEAD}${what}: first byte, length\n${lines.join('')}`, {
+      flag: 'wx',
+    });
+    fs.renameSync(part, path);
   } catch (error) {
+    if (error instanceof Fault) throw error;
     throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
   }
 };

@@ -17,7 +17,7 @@ import { type Output, openOutput, STDOUT } from './output.js';
 import { checkThreadNames } from './plan.js';
 import { type StageOptions, unlock } from './plugged.js';
 import { liveBytes, pour } from './pour.js';
-import { type Range, RangeBag, type Ranges, writeRanges } from './ranges.js';
+import { checkRangesPath, type Range, RangeBag, type Ranges, writeRanges } from './ranges.js';
 import type { RunOptions } from './run-options.js';
 import { digestsOf, imageSizeOf, withStore } from './store.js';
 
@@ -193,15 +193,18 @@ const foretell = async (
   };
 };
 
+/** Where a list of what is damaged goes; null where there is no place for one. */
+const listPath = ({ output, skipDamaged }: RestoreOptions): string | null =>
+  skipDamaged && output !== STDOUT ? `${output}.bad-ranges` : null;
+
 /** Writes the list of what is damaged; returns its path, null when nothing is. */
 const listDamage = (
   { options, snapshot }: Pick<Job, 'options' | 'snapshot'>,
   ranges: Ranges,
 ): string | null => {
   if (ranges.count === 0) return null;
-  if (options.output === STDOUT) return null;
-  const path = `${options.output}.bad-ranges`;
-  writeRanges(path, `snapshot ${snapshot.entry.tag} of ${options.store}, damaged`, ranges.kept);
+  const path = listPath(options);
+  if (path) writeRanges(path, `${snapshot.entry.tag} of ${options.store}, damaged`, ranges.kept);
   return path;
 };
 
@@ -255,6 +258,8 @@ export const restore = async (options: RestoreOptions): Promise<RestoreResult> =
   checkThreadNames(options.threads, RESTORE_STAGES);
   checkOptions(options);
   refuseSameFile(options.output, options.store);
+  const list = listPath(options);
+  if (list) checkRangesPath(list);
   return withStore(
     options.store,
     async (store) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
+import { Placer } from '../../qcow2/placer.js';
 import { decodeBlock, hasHeadroom, Refcounts } from '../../qcow2/refcounts.js';
 import { Store } from '../../qcow2/store.js';
 import { tempDir } from '../tools/files.js';
@@ -99,5 +100,25 @@ t.test('a refcount past 32 bits is refused, not wrapped', (t) => {
   t.throws(() => refcounts.bump(0, 1), { code: 'store-full' });
   t.throws(() => refcounts.bump(1, -2), { code: 'store-damaged' });
   t.equal(refcounts.get(0), 2 ** 32 - 1);
+  t.end();
+});
+
+t.test('a payload of more than a cluster passes gaps that are too small, once', (t) => {
+  const path = join(tempDir(t), 'x.qcow2');
+  const options = 'cluster_size=4k,refcount_bits=32';
+  t.equal(qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, path, '8M']).status, 0);
+  const store = Store.open(path, 'r');
+  t.teardown(() => store.file.close());
+  const refcounts = Refcounts.load(store);
+  const { first } = refcounts.nextRun(64);
+  // Every other cluster is free, and at the end two in a row.
+  for (let i = 0; i < 40; i += 2) refcounts.giveBack({ first: first + i, count: 1 });
+  refcounts.giveBack({ first: first + 50, count: 2 });
+  const placer = new Placer(path, store.geometry, refcounts);
+  t.equal(placer.packed(4096 + 36, 3 * 4096), (first + 50) * 4096, 'where it has room');
+  t.equal(placer.packed(4096 + 36, 3 * 4096), (first + 64) * 4096, 'then past the end');
+  placer.finish();
+  t.equal(refcounts.nextRun(1).first, first, 'the gaps are there for what comes after');
+  t.equal(refcounts.end, first + 66);
   t.end();
 });

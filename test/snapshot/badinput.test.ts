@@ -145,6 +145,16 @@ const replaceStore =
 
 const STORES: readonly Refusal[] = [
   ...readers({
+    name: 'the store is a pipe',
+    code: 'store-unusable',
+    status: 1,
+    says: /not a (regular )?file/,
+    arrange: ({ store }) => {
+      fs.rmSync(store);
+      mustRun('mkfifo', [store]);
+    },
+  }),
+  ...readers({
     name: 'the store is not qcow2',
     code: 'store-not-qcow2',
     status: 1,

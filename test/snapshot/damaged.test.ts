@@ -111,6 +111,34 @@ for (const compression of ['zstd', 'zlib', 'none', 'lz4'] as const) {
   });
 }
 
+t.test('a list of damage replaces nothing but such a list', async (t) => {
+  const { folder, store, random } = await makeStore(t, 'zstd');
+  flipCluster(store, 'a', 3, random);
+  const output = join(folder, 'out');
+  const list = `${output}.bad-ranges`;
+  const renamed = { store: list, snapshot: 'a', output, skipDamaged: true };
+  fs.renameSync(store, list);
+  const before = fs.readFileSync(list);
+  const unsuitable = { code: 'output-unsuitable', message: /no list of damage/ };
+  await t.rejects(restore(renamed), unsuitable);
+  t.ok(fs.readFileSync(list).equals(before), 'the store is as it was');
+  fs.renameSync(list, store);
+  fs.symlinkSync(store, list);
+  await t.rejects(restore({ ...renamed, store }), unsuitable);
+  t.ok(fs.readFileSync(store).equals(before), 'nor through a link');
+  t.notOk(fs.existsSync(output));
+  fs.rmSync(list);
+  for (const force of [false, true]) {
+    const { badList } = await restore({ ...renamed, store, force });
+    t.match(
+      fs.readFileSync(badList as string, 'utf8'),
+      /^# snapshot a of /,
+      'a second replaces it',
+    );
+  }
+  t.same(fs.readdirSync(folder).sort(), ['image', 'out', 'out.bad-ranges', 'store.qcow2']);
+});
+
 t.test('a damaged table loses its own part only', async (t) => {
   const { store, output, content } = await makeStore(t, 'zstd');
   const raw = fs.readFileSync(store);

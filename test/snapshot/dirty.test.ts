@@ -282,6 +282,42 @@ for (const clusterSize of [PAGE, CLUSTER, 2 * MiB]) {
   });
 }
 
+t.test('a file that holds only changes, and becomes shorter while it is read', async (t) => {
+  const size = 6 * MiB;
+  const folder = diskDir(t);
+  const [image, diff, store] = ['image', 'diff', 'store'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  fs.writeFileSync(image, randomBytes(size, 1));
+  await take({ image, store, tag: 'whole' });
+  // All is there as soon as somebody looks, or once all has been put together.
+  for (const when of ['first', 'last'] as const) {
+    fs.rmSync(diff, { force: true });
+    fs.writeFileSync(diff, '');
+    fs.truncateSync(diff, size);
+    const fd = fs.openSync(diff, 'r+');
+    fs.writeSync(fd, randomBytes(4 * MiB, 2), 0, 4 * MiB, 2 * MiB - 500);
+    fs.closeSync(fd);
+    const events = createEmitter();
+    events.on('progress', ({ verb, doneBytes, totalBytes }) => {
+      const now =
+        when === 'first' ? verb === 'overlay' : verb === 'take' && doneBytes === totalBytes;
+      if (now && fs.statSync(diff).size === size) fs.truncateSync(diff, 3 * MiB);
+    });
+    await t.rejects(take({ image: diff, store, dirty: 'holes', otherImage: true, events }), {
+      code: 'image-shrank',
+      details: { expected: size, got: 3 * MiB },
+    });
+    t.equal(fs.statSync(diff).size, 3 * MiB, when);
+  }
+  t.same(
+    (await list({ store })).map(({ tag }) => tag),
+    ['whole'],
+  );
+});
+
 t.test('a source of the caller, and one that breaks its word', async (t) => {
   const folder = tempDir(t);
   const [image, store] = [join(folder, 'image'), join(folder, 'store')];
