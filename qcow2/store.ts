@@ -35,6 +35,9 @@ import { Table } from './table.js';
 /** L1 tables kept in memory; an L1 table may have 32 MiB. */
 const KEPT_L1_TABLES = 4;
 
+/** So much more than the file has room for may some damaged entries claim, before all of it is damaged. */
+const SPARE_L1_BYTES = 32 * MAX_L1_BYTES;
+
 /** What is read of a snapshot table at first: so much for each entry, most of which have some 300 bytes. */
 const LIKELY_ENTRY_BYTES = 512;
 const MIN_TABLE_READ = 64 * 1024;
@@ -134,9 +137,21 @@ export class Store {
     if (!this.#snapshots) {
       const judge = new Judge(this);
       const entries = decodeSnapshots(this.#snapshotTable, this.header.snapshotCount);
+      this.#checkL1Bytes(entries);
       this.#snapshots = entries.map((entry) => new StoredSnapshot(judge, entry));
     }
     return this.#snapshots;
+  }
+
+  /** No two snapshots share an L1 table: those of a small file, read one after another, must have an end. */
+  #checkL1Bytes(entries: readonly SnapshotEntry[]): void {
+    const bytes = entries.reduce(
+      (sum, entry) => sum + Math.min(entry.l1Entries * 8, MAX_L1_BYTES),
+      0,
+    );
+    if (bytes > this.#fileBytes + SPARE_L1_BYTES) {
+      this.#damaged('its snapshots have more L1 tables than it has room for');
+    }
   }
 
   #damaged(problem: string): never {

@@ -9,10 +9,11 @@ import t from 'tap';
 import { type CheckReport, checkStore } from '../../qcow2/check.js';
 import { MAX_KEPT_FINDINGS } from '../../qcow2/findings.js';
 import { Refcounts } from '../../qcow2/refcounts.js';
+import { encodeSnapshots } from '../../qcow2/snapshots.js';
 import { Store } from '../../qcow2/store.js';
 import type { Table } from '../../qcow2/table.js';
 import { offsetOf } from '../../qcow2/words.js';
-import { tempDir } from '../tools/files.js';
+import { patch, tempDir } from '../tools/files.js';
 import { qemuImg } from '../tools/qemu.js';
 import { faultOf, holds } from './codecs.js';
 import { makeStore, Patient } from './patient.js';
@@ -196,6 +197,36 @@ t.test('L2 tables in a ring end the check, and each is read once', async (t) => 
   }
   const { findings } = checkFile(path);
   t.ok(findings.some(({ code }) => code === 'overlap'));
+});
+
+t.test('L1 tables that lie in each other, in a hole, are not all read', async (t) => {
+  const path = join(tempDir(t), 'x.qcow2');
+  t.equal(qemuImg(['create', '-q', '-f', 'qcow2', '-o', 'cluster_size=4k', path, '8M']).status, 0);
+  const end = 2 ** 20;
+  const entries = Array.from({ length: 300 }, (_, i) => ({
+    l1Offset: 2 * end + i * 4096,
+    l1Entries: 2 ** 22,
+    id: `${i + 1}`,
+    tag: `${i + 1}`,
+    seconds: 0,
+    nanoseconds: 0,
+    vmClock: 0n,
+    vmStateBytes: 0,
+    diskSize: 8 * 2 ** 20,
+    icount: 0n,
+    extra: Buffer.alloc(0),
+  }));
+  const counted = Buffer.alloc(12);
+  counted.writeUInt32BE(entries.length);
+  counted.writeBigUInt64BE(BigInt(end), 4);
+  patch(path, encodeSnapshots(path, entries), end);
+  patch(path, counted, 60);
+  fs.truncateSync(path, 64 * 2 ** 20);
+  t.equal(
+    faultOf(() => checkFile(path)),
+    'store-damaged',
+  );
+  t.end();
 });
 
 t.test('a huge sparse file is refused before anything is allocated for it', async (t) => {
