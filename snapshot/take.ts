@@ -6,7 +6,7 @@ import fs from 'node:fs';
 import { type DirtySource, type Epoch, scanSource } from '../dirty/index.js';
 import { Fault, ioFault, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
-import type { CodecName, OwnSnapshot } from '../qcow2/index.js';
+import type { CodecName, OwnSnapshot, Snapshot } from '../qcow2/index.js';
 import { isLight } from '../stages/index.js';
 import { adoptedFacts, adoptSnapshot, checkLikeness } from './adopt.js';
 import { beginEpoch, checkAudit, judge } from './candidates.js';
@@ -123,17 +123,11 @@ interface Job {
 const turnOf = ({ turn }: TakeOptions): NonNullable<TakeOptions['turn']> =>
   turn ?? ((work) => work());
 
-/** The parent, with digests: another program's is given some first. */
-const withParent = async ({
-  options,
-  image,
-  target,
-  pools,
-}: Job): Promise<{ target: WritableStore; parent: OwnSnapshot | undefined }> => {
-  const chosen = chooseParent(target.store, options.parent ?? LATEST);
-  if (!chosen) return { target, parent: undefined };
-  const own = asOwn(chosen);
-  if (own) return { target, parent: own };
+/** Another program's snapshot, with digests, and the store as it is then. */
+const adopt = async (
+  { options, image, target, pools }: Job,
+  chosen: Snapshot,
+): Promise<{ target: WritableStore; parent: OwnSnapshot }> => {
   const checks = image.seekable && options.otherImage !== true;
   const adopted = await turnOf(options)(async () => {
     // Before anything is changed: the digests to compare with are not there yet.
@@ -166,13 +160,19 @@ const takeInto = async (job: Job): Promise<TakeResult> => {
   checkActive(job.target.store);
   const tag = options.tag ?? tagFromTime(job.target.store, new Date());
   checkTag(job.target.store, tag);
-  const { target, parent } = await withParent(job);
+  const chosen = chooseParent(job.target.store, options.parent ?? LATEST);
+  const own = chosen && asOwn(chosen);
   await options.ready?.();
   const stilled = options.ready !== undefined;
-  const epoch = await beginEpoch(source, { ...image, stilled }, parent, target.facts.uuid);
-  const drawn: DrawnJob = { ...job, target, tag, epoch };
+  // What the source refuses must be known before anything is changed; no line of it counts from another program's.
+  const epoch = await beginEpoch(source, { ...image, stilled }, own, job.target.facts.uuid);
   try {
     if (isFrozen(epoch)) options.released?.();
+    const foreign = own ? undefined : chosen;
+    const { target, parent } = foreign
+      ? await adopt(job, foreign)
+      : { target: job.target, parent: own };
+    const drawn: DrawnJob = { ...job, target, tag, epoch };
     return await turnOf(options)(() => takeDrawn(drawn, parent));
   } finally {
     await epoch.dispose();

@@ -128,6 +128,23 @@ t.test('what cannot be adopted is said, and the file is as it was', async (t) =>
   t.equal(spawnSync('cmp', [image, `${image}.theirs`]).status, 1);
 });
 
+t.test('nothing is adopted where the dirty source refuses', async (t) => {
+  const { folder, image, store } = await makeForeign(t, 'refcount_bits=32', false);
+  const before = fs.readFileSync(store);
+  for (const dirty of [
+    `bitmap:${join(folder, 'missing')}`,
+    `holes:${join(folder, 'missing')}`,
+    'holes',
+  ]) {
+    await t.rejects(
+      take({ image, store, dirty }),
+      { exitCode: 1, code: /^(dirty|changes)-/ },
+      dirty,
+    );
+    t.ok(fs.readFileSync(store).equals(before), 'the file is as it was');
+  }
+});
+
 t.test('"qemu-img amend" makes a common file adoptable, as the advice says', async (t) => {
   const { image, store } = await makeForeign(t, 'compat=1.1', false);
   const refused = await nvsnap(['take', image, store]);
