@@ -16,26 +16,36 @@ export interface LockOptions {
   readonly mode: number;
   /** How long to wait for another to give it up. */
   readonly patienceMs?: number;
+  /** Throws when the file is one that is not to be used; asked before it is locked. */
+  readonly accept?: (stat: fs.BigIntStats) => void;
 }
+
+/** Locks an open file; a Fault (`dirty-busy`) when it stays locked so long. */
+const lock = (fd: number, source: string, path: string, patienceMs: number): void => {
+  const end = performance.now() + patienceMs;
+  while (!tryLockByte(fd, 0)) {
+    if (performance.now() >= end) throw fault('dirty-busy', { source, path });
+    pause();
+  }
+};
 
 /**
  * Opens and locks a file, and makes it when there is none; a Fault (`dirty-busy`) when it stays locked so long.
- * Throws the system's error. `source` is for faults.
+ * Throws the system's error, or what `accept` throws. `source` is for faults.
  */
 export const openLocked = (
   source: string,
   path: string,
-  { flags = 0, mode, patienceMs = 0 }: LockOptions,
+  { flags = 0, mode, patienceMs = 0, accept }: LockOptions,
 ): number => {
   const { O_RDWR, O_CREAT } = fs.constants;
   const fd = fs.openSync(path, O_RDWR | O_CREAT | flags, mode);
-  const end = performance.now() + patienceMs;
-  while (!tryLockByte(fd, 0)) {
-    if (performance.now() >= end) {
-      fs.closeSync(fd);
-      throw fault('dirty-busy', { source, path });
-    }
-    pause();
+  try {
+    accept?.(fs.fstatSync(fd, { bigint: true }));
+    lock(fd, source, path, patienceMs);
+    return fd;
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
   }
-  return fd;
 };

@@ -83,7 +83,7 @@ export const trackerFileSource = ({ spec, certainty, read }: TrackerFileSource):
         const extents = read(file, image);
         const line = spec.values.has('since')
           ? undefined
-          : new LineFile(spec.name, `${path}${LINE_SUFFIX}`);
+          : new LineFile(spec.name, `${path}${LINE_SUFFIX}`, [file.fd, image.fd]);
         try {
           const misfit = since && misfitOf(spec, line, file, image, since);
           line?.draw(image);
