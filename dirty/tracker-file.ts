@@ -39,7 +39,8 @@ export const unsuitable = (source: string, problem: string, cause?: unknown) =>
 const withTrackerFile = <T>(name: string, path: string, use: (file: TrackerFile) => T): T => {
   let fd: number;
   try {
-    fd = fs.openSync(path, 'r');
+    // A pipe that nobody writes to is not waited for.
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
   } catch (error) {
     const missing = errnoOf(error) === 'ENOENT';
     throw unsuitable(name, missing ? `${path} does not exist` : reasonOf(error), error);

@@ -100,3 +100,17 @@ t.test('a failed take puts a torn note back byte for byte', async (t) => {
   await take({ image, store, dirty });
   t.match(fs.readFileSync(`${file}.since`, 'utf8'), /^\{"since":"[^"]+","image":"[^"]+"\}\n$/);
 });
+
+t.test('a tracker that is no regular file is not waited for', async (t) => {
+  const folder = tempDir(t);
+  const pipes = Object.keys(KINDS).map((kind) =>
+    takes(['--dirty', `${kind}:pipe`], {
+      name: `${kind}: a pipe`,
+      code: 'dirty-unsuitable',
+      status: 1,
+      says: /pipe is not a regular file/,
+      arrange: (place) => makePipe(join(place.folder, 'pipe')),
+    }),
+  );
+  await judgeAll(t, folder, await makeTemplate(folder), pipes);
+});
