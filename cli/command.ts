@@ -56,7 +56,6 @@ export const act = (load: () => Promise<{ default: Action }>) =>
     } catch (error) {
       call.exitCode = screen.failure(error);
     }
-    await screen.drained();
   };
 
 /** The codecs and digests that a new store may have. */

@@ -3,6 +3,7 @@
 import { isatty } from 'node:tty';
 import { formatSize } from '../disk/index.js';
 import { type ExportOptions, type ExportResult, exportSnapshot, Fault } from '../snapshot/index.js';
+import { standardError } from './output.js';
 import type { Screen } from './screen.js';
 import { withSignals } from './stop.js';
 
@@ -28,6 +29,6 @@ export default async (
   const r = await withSignals((signal) =>
     exportSnapshot({ ...asked, store, snapshot, fd: STDOUT_FD, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r), process.stderr);
+  screen.result(r, () => words(r), standardError);
   return 0;
 };

@@ -1,9 +1,11 @@
 // The command line: which commands there are, and what becomes of a call.
 
 import { Command, CommanderError } from 'commander';
+import { ioFault } from '../disk/index.js';
 import { Fault, type Pools, VERSION } from '../snapshot/index.js';
 import { call } from './command.js';
 import { addBench } from './measuring.js';
+import { standardError, standardOutput } from './output.js';
 import { addStages } from './plugs.js';
 import { addReaders } from './readers.js';
 import { Screen } from './screen.js';
@@ -27,15 +29,23 @@ const usageFault = (error: CommanderError): Fault => {
   });
 };
 
-/** Runs one command line, in threads of `warm` where it needs some; resolves to the exit code. */
-export const runCli = async (args: readonly string[], warm?: Pools): Promise<number> => {
+/** The exit code when all has been said: a result that was lost is a failure. */
+const settle = async (exitCode: number, args: readonly string[]): Promise<number> => {
+  const lost = [await standardOutput.lost(), await standardError.lost()].filter(Boolean);
+  if (lost.length === 0) return exitCode;
+  const { message, advice } = ioFault(lost[0], 'standard output', 'write');
+  new Screen({ color: !args.includes('--no-color') }).complain(message, advice);
+  return exitCode || 1;
+};
+
+const run = async (args: readonly string[], warm?: Pools): Promise<number> => {
   call.pools = warm;
   const program = new Command('nvsnap')
     .description('Dependent snapshots of large NVDIMM images in standard qcow2 files.')
     .version(VERSION)
     .helpCommand(true)
     .showHelpAfterError(false)
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({ writeOut: (text) => standardOutput.write(text), writeErr: () => {} })
     .exitOverride();
   addWriters(program);
   addReaders(program);
@@ -45,7 +55,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
     if (args.length === 0) {
-      process.stdout.write(program.helpInformation());
+      standardOutput.write(program.helpInformation());
       return 2;
     }
     await program.parseAsync(args, { from: 'user' });
@@ -56,3 +66,7 @@ export const runCli = async (args: readonly string[], warm?: Pools): Promise<num
     return screen.failure(error instanceof CommanderError ? usageFault(error) : error);
   }
 };
+
+/** Runs one command line, in threads of `warm` where it needs some; resolves to the exit code. */
+export const runCli = async (args: readonly string[], warm?: Pools): Promise<number> =>
+  settle(await run(args, warm), args);

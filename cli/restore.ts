@@ -2,6 +2,7 @@
 
 import { formatSize } from '../disk/index.js';
 import { type RestoreOptions, type RestoreResult, restore } from '../snapshot/index.js';
+import { standardError, standardOutput } from './output.js';
 import { rangeLines, type Screen } from './screen.js';
 import { withSignals } from './stop.js';
 
@@ -42,6 +43,6 @@ export default async (
   const r = await withSignals((signal) =>
     restore({ ...asked, store, snapshot, output, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r), output === STDOUT ? process.stderr : process.stdout);
+  screen.result(r, () => words(r), output === STDOUT ? standardError : standardOutput);
   return r.badBytes === 0 ? 0 : DAMAGED;
 };

@@ -8,6 +8,7 @@ import {
   type Progress,
   type RunEmitter,
 } from '../snapshot/index.js';
+import { type Output, standardOutput } from './output.js';
 
 /** Options that every command takes. */
 export interface CommonOptions {
@@ -62,8 +63,6 @@ export class Screen {
   readonly #options: CommonOptions;
   readonly #color: boolean;
   #lineShown = false;
-  /** Where the result went. */
-  #shownOn: NodeJS.WriteStream | undefined;
 
   constructor(options: CommonOptions) {
     this.#options = options;
@@ -129,21 +128,10 @@ export class Screen {
   }
 
   /** The result: `value` for machines, `words` for people. `to`: where standard output is taken. */
-  result(value: unknown, words: () => string, to: NodeJS.WriteStream = process.stdout): void {
+  result(value: unknown, words: () => string, to: Output = standardOutput): void {
     this.#clear();
-    this.#shownOn = to;
     if (this.#options.json) to.write(`${JSON.stringify(value, null, 2)}\n`);
     else if (!this.#options.quiet) to.write(`${words()}\n`);
-  }
-
-  /** Waits until a reader that is slower than we are has all of the result, or has gone away. */
-  async drained(): Promise<void> {
-    const stream = this.#shownOn;
-    if (!stream || stream.writableLength === 0) return;
-    await new Promise<void>((resolve) => {
-      stream.once('error', () => resolve());
-      stream.write('', () => resolve());
-    });
   }
 
   /** One sentence of what, one of what to do. Returns the exit code. */
@@ -155,7 +143,7 @@ export class Screen {
     if (this.#options.json) {
       const code: FaultCode | 'internal' = known?.code ?? 'internal';
       const value = { error: { code, message: what, advice, details: known?.details ?? {} } };
-      process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      standardOutput.write(`${JSON.stringify(value, null, 2)}\n`);
     }
     this.complain(what, advice);
     if (this.#options.debug && error instanceof Error) {

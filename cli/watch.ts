@@ -10,6 +10,7 @@ import {
 } from '../bulk/index.js';
 import { formatSize } from '../disk/index.js';
 import { bulkEvents, machines, total } from './bulk.js';
+import { standardOutput } from './output.js';
 import { type Screen, shortTime } from './screen.js';
 import { withPatience } from './stop.js';
 
@@ -59,9 +60,9 @@ class Log {
     const time = new Date().toISOString();
     const { round } = this;
     if (this.#screen.json) {
-      process.stdout.write(`${JSON.stringify({ time, round, ...value })}\n`);
+      standardOutput.write(`${JSON.stringify({ time, round, ...value })}\n`);
     } else if (!this.#screen.quiet) {
-      process.stdout.write(`${time.slice(0, 19)}Z round ${round}: ${words}\n`);
+      standardOutput.write(`${time.slice(0, 19)}Z round ${round}: ${words}\n`);
     }
   }
 

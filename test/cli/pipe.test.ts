@@ -38,3 +38,44 @@ t.test('a slow reader gets all of a long result', async (t) => {
   const early = await piped('head -c 1');
   t.same([early.stdout, early.stderr], ['{', '0\n'], 'one that goes away hurts nobody');
 });
+
+t.test('a result that cannot be written is a failure, and it is said', async (t) => {
+  const store = await makeStore(t);
+  const into = (place: string, words: readonly string[]) => {
+    const command = ['bash', process.execPath, '--no-warnings', MAIN, ...words];
+    return start('bash', ['-c', `trap '' XFSZ; ulimit -f 8; exec "$@" ${place}`, ...command]).ended;
+  };
+  const full = /^nvsnap: No space is left to write standard output\.\n[^\n]*\.\n$/;
+  const calls = [
+    ['list', store],
+    ['list', store, '--json'],
+    ['info', store],
+    ['check', store, '--json'],
+    ['verify', store, '--json'],
+    ['diff', store, 'a', 'b'],
+    ['stages'],
+    ['--help'],
+    ['help', 'take'],
+    ['--version'],
+  ];
+  for (const words of calls) {
+    const { status, stderr } = await into('>/dev/full', words);
+    t.equal(status, 1, words.join(' '));
+    t.match(stderr, full, words.join(' '));
+  }
+  t.match(await into('>/dev/full', []), { status: 2, stderr: full }, 'a worse exit code stays');
+  const unknown = await into('>/dev/full', ['list', store, '--unknown', '--json']);
+  t.equal(unknown.status, 2);
+  t.match(unknown.stderr, /Unknown option[\s\S]*No space is left/);
+  t.match(await into('>/dev/full', ['list', store, '--quiet']), { status: 0, stderr: '' });
+  t.match(await into('</dev/null 1<&0', ['list', store]), {
+    status: 1,
+    stderr: /Could not write standard output: bad file descriptor\./,
+  });
+  const part = join(tempDir(t), 'part');
+  t.match(await into(`>${part}`, ['diff', store, 'a', 'b', '--json']), {
+    status: 1,
+    stderr: /Could not write standard output: file too large\./,
+  });
+  t.equal(fs.statSync(part).size, 8 * 1024, 'of which a part was written');
+});
