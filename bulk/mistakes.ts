@@ -19,10 +19,19 @@ export interface Mistake {
   readonly advice?: string;
 }
 
+/** A value as JSON has it, and what JSON has no word for in one of ours: with aliases, a list can hold itself. */
+const wordsFor = (value: unknown): string => {
+  if (Number.isNaN(value)) return 'NaN';
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return 'what holds itself';
+  }
+};
+
 /** A value as a sentence shows it. */
 export const quote = (value: unknown): string => {
-  // JSON has no word for what is no number.
-  const words = Number.isNaN(value) ? 'NaN' : (JSON.stringify(value) ?? String(value));
+  const words = wordsFor(value);
   return words.length > QUOTED ? `${words.slice(0, QUOTED)}…` : words;
 };
 

@@ -131,6 +131,10 @@ const WRONG: ReadonlyArray<readonly [string, string, RegExp, RegExp?]> = [
   ['{"jobs": [{"image": "a",\n "store": 3}]}', '2:11', /"store" must be the path of a file, not 3/],
   ['a: 1\n---\nb: 2', '2:1', /no YAML/],
   ['['.repeat(40_000), '1:', /no YAML|nested too deep/],
+  ['&a [*a]', '1:4', /the file must be a map with jobs, not what holds itself/],
+  ['jobs: &a\n  - *a', '2:5', /entry 1 of "jobs" must be a map .*, not what holds itself/],
+  [`stages: &a [[*a]]${ONE}`, '1:13', /entry 1 of "stages" must be .*, not what holds itself/],
+  [`level: &a {b: {c: *a}}${ONE}`, '1:11', /"level" must be .*, not what holds itself/],
   ['x: &x [1]\n<<: *x', '1:1', /there is no key "x"/],
 ];
 
