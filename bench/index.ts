@@ -12,6 +12,7 @@ export {
 } from './options.js';
 export { type Comparison, compareRuns, describeComparison } from './report/compare.js';
 export { writeHtml } from './report/html.js';
+export { readRun } from './report/saved.js';
 export { describe } from './report/table.js';
 export { type Report, runBench } from './run.js';
 export { EvolvingImage, type EvolvingOptions, isSound, type Method } from './study/evolving.js';

@@ -13,6 +13,7 @@ import {
   LEVELS,
   PATTERNS,
   type Report,
+  readRun,
   runBench,
   WITH_OWN_IMAGES,
   writeHtml,
@@ -132,20 +133,29 @@ const optionsFor = (words: Words): BenchOptions => {
 const list = (): string =>
   LEVELS.map((level) => `${level.padEnd(9)} ${CASES[level].join(', ')}`).join('\n');
 
-const readReport = (path: string): Report => {
-  let text: string;
+/** Far more than a run says. */
+const MAX_REPORT_BYTES = 64 * MiB;
+
+/** The text of a file; undefined when it is no regular file, or too long. Pipes and devices are not waited for. */
+const textOf = (path: string): string | undefined => {
+  let fd: number | undefined;
   try {
-    text = fs.readFileSync(path, 'utf8');
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    const stat = fs.fstatSync(fd);
+    return stat.isFile() && stat.size <= MAX_REPORT_BYTES ? fs.readFileSync(fd, 'utf8') : undefined;
   } catch (error) {
     throw ioFault(error, path, 'read');
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
   }
-  try {
-    const report = JSON.parse(text) as Report;
-    if (Array.isArray(report.results)) return report;
-  } catch {
-    // It is said below what it is not.
-  }
-  return refuse(`${path} is not a saved run.`, 'Make one with "nvsnap bench --save FILE".');
+};
+
+const readReport = (path: string): Report => {
+  const text = textOf(path);
+  const report = text === undefined ? undefined : readRun(text);
+  return (
+    report ?? refuse(`${path} is not a saved run.`, 'Make one with "nvsnap bench --save FILE".')
+  );
 };
 
 const compareFiles = (paths: readonly string[], screen: Screen): number => {

@@ -1,6 +1,6 @@
 // The command around the benchmark. Its cases are in the slow suite.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
@@ -23,6 +23,57 @@ t.test('two saved runs are compared', async (t) => {
   const { stdout, code } = await bench('--compare', saved, saved);
   t.equal(code, 0);
   t.match(stdout, /^0 of \d+ figures differ beyond noise/m);
+});
+
+t.test('what is no saved run is refused, and not waited for', async (t) => {
+  const dir = tempDir(t);
+  const refuses = async (path: string, what: string): Promise<void> => {
+    const { code, stdout, stderr } = await bench('--compare', path, path);
+    t.same([code, stdout], [2, ''], what);
+    t.equal(
+      stderr,
+      `nvsnap: ${path} is not a saved run.\nMake one with "nvsnap bench --save FILE".\n`,
+      what,
+    );
+  };
+  const path = join(dir, 'run.json');
+  const lap = { name: 'nvsnap', milliseconds: [1, 2] };
+  const result = { level: 'commands', title: 'a', laps: [lap], limits: [], ratios: [] };
+  const run = { version: '1', date: 'd', machine: {}, options: {}, images: [], results: [result] };
+  fs.writeFileSync(path, JSON.stringify(run));
+  t.equal((await bench('--compare', path, path)).code, 0, 'this is one');
+  const withLap = (more: object) => ({
+    ...run,
+    results: [{ ...result, laps: [{ ...lap, ...more }] }],
+  });
+  const wrong = [
+    null,
+    [],
+    { results: [null] },
+    { results: [{}] },
+    { ...run, results: [null] },
+    { ...run, results: [{}] },
+    { ...run, images: [null] },
+    { ...run, machine: null },
+    withLap({ milliseconds: ['a'] }),
+    withLap({ milliseconds: [] }),
+    withLap({ milliseconds: [0] }),
+    withLap({ at: {} }),
+  ];
+  for (const value of wrong) {
+    fs.writeFileSync(path, JSON.stringify(value));
+    await refuses(path, JSON.stringify(value));
+  }
+  fs.writeFileSync(path, JSON.stringify(run));
+  fs.truncateSync(path, 64 * MiB + 1);
+  await refuses(path, 'a long file');
+  await refuses('/dev/zero', 'a device');
+  const pipe = join(dir, 'pipe');
+  t.equal(spawnSync('mkfifo', [pipe]).status, 0);
+  await refuses(pipe, 'a pipe');
+  const missing = await bench('--compare', join(dir, 'none'), path);
+  t.equal(missing.code, 1);
+  t.match(missing.stderr, /^nvsnap: Could not read .*none: no such file or directory\.\n/);
 });
 
 t.test("the user's own images are only read", async (t) => {
