@@ -164,7 +164,7 @@ const compareFiles = (paths: readonly string[], screen: Screen): number => {
     return refuse('--compare takes two files.', 'Give --compare BEFORE.json AFTER.json.');
   }
   const comparison = compareRuns(readReport(a), readReport(b));
-  screen.result(comparison, () => describeComparison(comparison));
+  screen.result(comparison, describeComparison);
   return 0;
 };
 
@@ -195,6 +195,6 @@ export default async (
   if (words.save !== undefined)
     fs.writeFileSync(words.save, `${JSON.stringify(report, null, 1)}\n`);
   if (words.html !== undefined) writeHtml(report, words.html);
-  screen.result(report, () => describe(report));
+  screen.result(report, describe);
   return 0;
 };

@@ -126,7 +126,7 @@ export default async (
   const result = await withPatience((signal) =>
     runBulk(plan, { events, signal, memory, machines }),
   );
-  screen.result(result, () => summary(result));
+  screen.result(result, summary);
   if (screen.json || screen.quiet) complain(result, screen);
   return exitCodeOf(result);
 };

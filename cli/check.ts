@@ -27,6 +27,6 @@ export default async (
 ): Promise<number> => {
   const { stages } = options as Pick<CheckOptions, 'stages'>;
   const result = await withSignals((signal) => check({ store, stages, signal }));
-  screen.result(result, () => words(result));
+  screen.result(result, words);
   return result.corruptions + result.leaks === 0 ? 0 : DAMAGE_FOUND;
 };

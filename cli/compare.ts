@@ -30,6 +30,6 @@ export default async (
   const r = await withSignals((signal) =>
     compare({ ...asked, store, snapshot, image, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return r.equal ? 0 : DIFFERS;
 };

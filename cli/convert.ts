@@ -25,6 +25,6 @@ export default async (
   const r = await withSignals((signal) =>
     convert({ ...asked, store, output, snapshots: snapshot, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return 0;
 };

@@ -27,6 +27,6 @@ export default async (
 ): Promise<number> => {
   const { stages } = options as Pick<DiffOptions, 'stages'>;
   const r = await diff({ store, from, to, stages });
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return 0;
 };

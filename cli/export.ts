@@ -29,6 +29,6 @@ export default async (
   const r = await withSignals((signal) =>
     exportSnapshot({ ...asked, store, snapshot, fd: STDOUT_FD, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r), standardError);
+  screen.result(r, words, standardError);
   return 0;
 };

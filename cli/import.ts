@@ -21,6 +21,6 @@ export default async (
   const r = await withSignals((signal) =>
     importSnapshot({ ...asked, store, fd: STDIN_FD, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return 0;
 };

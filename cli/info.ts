@@ -50,8 +50,7 @@ export default async (
 ): Promise<number> => {
   const facts = await info({ store, snapshot });
   const [only] = facts.snapshots;
-  screen.result(snapshot === undefined ? facts : (only ?? facts), () =>
-    snapshot === undefined || !only ? aboutStore(facts) : aboutSnapshot(only),
-  );
+  if (snapshot === undefined || !only) screen.result(facts, aboutStore);
+  else screen.result(only, aboutSnapshot);
   return 0;
 };

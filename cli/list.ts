@@ -19,14 +19,10 @@ export default async (
   screen: Screen,
 ): Promise<number> => {
   const snapshots = await list({ store });
-  screen.result(snapshots, () =>
-    snapshots.length === 0
+  screen.result(snapshots, (all) =>
+    all.length === 0
       ? 'No snapshots.'
-      : columns(
-          ['ID', 'TAG', 'DATE (UTC)', 'SIZE', 'STORED', 'PARENT'],
-          snapshots.map(row),
-          [3, 4],
-        ),
+      : columns(['ID', 'TAG', 'DATE (UTC)', 'SIZE', 'STORED', 'PARENT'], all.map(row), [3, 4]),
   );
   return 0;
 };

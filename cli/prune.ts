@@ -32,6 +32,6 @@ export default async (
 ): Promise<number> => {
   const { dryRun, punch } = options as { dryRun?: boolean; punch?: boolean };
   const r = await prune({ store, keep: policyOf(options), dryRun, punch });
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return 0;
 };

@@ -10,10 +10,10 @@ export default async (
   screen: Screen,
 ): Promise<number> => {
   const asked = options as Omit<RemoveOptions, 'store' | 'snapshots'>;
-  const r = await remove({ ...asked, store, snapshots });
+  const result = await remove({ ...asked, store, snapshots });
   screen.result(
-    r,
-    () =>
+    result,
+    (r) =>
       `Removed ${r.removed.map(({ tag, id }) => `${tag} (#${id})`).join(', ')} from ${r.store}: ` +
       `${formatSize(r.freedBytes)} freed, ${r.kept} ${r.kept === 1 ? 'snapshot' : 'snapshots'} left.`,
   );

@@ -43,6 +43,6 @@ export default async (
   const r = await withSignals((signal) =>
     restore({ ...asked, store, snapshot, output, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r), output === STDOUT ? standardError : standardOutput);
+  screen.result(r, words, output === STDOUT ? standardError : standardOutput);
   return r.badBytes === 0 ? 0 : DAMAGED;
 };

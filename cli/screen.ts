@@ -1,6 +1,6 @@
 // Words on a screen: results on standard output, everything else on standard error.
 
-import { formatSize } from '../disk/index.js';
+import { formatSize, oneLine } from '../disk/index.js';
 import {
   createEmitter,
   Fault,
@@ -8,6 +8,7 @@ import {
   type Progress,
   type RunEmitter,
 } from '../snapshot/index.js';
+import { harmless, onlyLines } from './harmless.js';
 import { type Output, standardOutput } from './output.js';
 
 /** Options that every command takes. */
@@ -112,7 +113,7 @@ export class Screen {
   /** A line that the next one replaces. */
   show(text: string): void {
     const width = process.stderr.columns ?? 80;
-    process.stderr.write(`${CLEAR_LINE}${text.slice(0, width - 1)}`);
+    process.stderr.write(`${CLEAR_LINE}${oneLine(text.slice(0, width - 1))}`);
     this.#lineShown = true;
   }
 
@@ -124,21 +125,26 @@ export class Screen {
   /** A sentence beside the result. */
   note(sentence: string): void {
     this.#clear();
-    process.stderr.write(`${sentence}\n`);
+    process.stderr.write(`${oneLine(sentence)}\n`);
   }
 
-  /** The result: `value` for machines, `words` for people. `to`: where standard output is taken. */
-  result(value: unknown, words: () => string, to: Output = standardOutput): void {
+  /**
+   * The result: `value` for machines, and for people what `words` makes of it when its texts can do no harm. `to`:
+   * where standard output is taken.
+   */
+  result<T>(value: T, words: (value: T) => string, to: Output = standardOutput): void {
     this.#clear();
     if (this.#options.json) to.write(`${JSON.stringify(value, null, 2)}\n`);
-    else if (!this.#options.quiet) to.write(`${words()}\n`);
+    else if (!this.#options.quiet) to.write(`${onlyLines(words(harmless(value)))}\n`);
   }
 
   /** One sentence of what, one of what to do. Returns the exit code. */
   failure(error: unknown): number {
     this.#clear();
     const known = error instanceof Fault ? error : undefined;
-    const what = error instanceof Error ? error.message : String(error);
+    const message = error instanceof Error ? error.message : String(error);
+    // Of ours each is one sentence already.
+    const what = known ? message : message.split(/\s*\n\s*/).join(' ');
     const advice = known?.advice ?? 'This should not happen; run again with --debug and report it.';
     if (this.#options.json) {
       const code: FaultCode | 'internal' = known?.code ?? 'internal';
@@ -147,8 +153,8 @@ export class Screen {
     }
     this.complain(what, advice);
     if (this.#options.debug && error instanceof Error) {
-      process.stderr.write(`${error.stack ?? ''}\n`);
-      if (error.cause instanceof Error) process.stderr.write(`${error.cause.message}\n`);
+      process.stderr.write(`${onlyLines(error.stack ?? '')}\n`);
+      if (error.cause instanceof Error) process.stderr.write(`${onlyLines(error.cause.message)}\n`);
     }
     return known?.exitCode ?? 1;
   }
@@ -156,7 +162,7 @@ export class Screen {
   /** What went wrong, and what to do. */
   complain(what: string, advice: string): void {
     this.#clear();
-    process.stderr.write(`${this.#red('nvsnap:')} ${what}\n${advice}\n`);
+    process.stderr.write(`${this.#red('nvsnap:')} ${oneLine(what)}\n${oneLine(advice)}\n`);
   }
 
   #red(text: string): string {

@@ -89,7 +89,7 @@ export default async (
   }
   if (name !== undefined) {
     const files = writeNewStage(name, kind ?? 'observer');
-    screen.result({ files }, () =>
+    screen.result({ files }, ({ files }) =>
       [
         `Wrote ${files.join(' and ')}.`,
         `Try it:  nvsnap take IMAGE STORE --stage ./${files[0]}`,
@@ -100,10 +100,10 @@ export default async (
   }
   if (module !== undefined) {
     const described = await stageInfo(module);
-    screen.result(described, () => oneWords(described));
+    screen.result(described, oneWords);
     return 0;
   }
   const list = await stages();
-  screen.result(list, () => allWords(list));
+  screen.result(list, allWords);
   return 0;
 };

@@ -59,6 +59,6 @@ export default async (
   const result = await withSignals((signal) =>
     take({ ...asked, audit, image, store, events: screen.events(), signal }),
   );
-  screen.result(result, () => [sentence(result), ...summaryLines(result)].join('\n'));
+  screen.result(result, (r) => [sentence(r), ...summaryLines(r)].join('\n'));
   return 0;
 };

@@ -43,6 +43,6 @@ export default async (
   const r = await withSignals((signal) =>
     verify({ ...asked, store, snapshots, events: screen.events(), signal }),
   );
-  screen.result(r, () => words(r));
+  screen.result(r, words);
   return r.damagedClusters === 0 ? 0 : DAMAGED;
 };

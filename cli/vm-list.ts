@@ -38,6 +38,6 @@ export default async (
 ): Promise<number> => {
   const { qmp, stores } = options as { qmp: string; stores?: string };
   const machine = await withSignals((signal) => listMachine({ qmp, stores, signal }));
-  screen.result(machine, () => words(machine));
+  screen.result(machine, words);
   return 0;
 };

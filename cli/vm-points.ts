@@ -26,10 +26,10 @@ export default async (
   screen: Screen,
 ): Promise<number> => {
   const points = await listPoints({ stores });
-  screen.result(points, () =>
-    points.length === 0
+  screen.result(points, (all) =>
+    all.length === 0
       ? 'No points.'
-      : columns(['POINT', 'DATE (UTC)', 'SIZE', 'STATE', 'REGIONS'], points.map(row), [2]),
+      : columns(['POINT', 'DATE (UTC)', 'SIZE', 'STATE', 'REGIONS'], all.map(row), [2]),
   );
   return points.every(({ problem }) => problem === null) ? 0 : DAMAGED;
 };
@@ -40,10 +40,10 @@ export const remove = async (
   screen: Screen,
 ): Promise<number> => {
   const { kept } = await removePoints({ stores, tags });
-  const names = [...new Set(tags)].join(', ');
   screen.result(
     { removed: [...new Set(tags)], kept },
-    () => `Removed ${names}; ${kept.length} ${kept.length === 1 ? 'point is' : 'points are'} left.`,
+    ({ removed }) =>
+      `Removed ${removed.join(', ')}; ${kept.length} ${kept.length === 1 ? 'point is' : 'points are'} left.`,
   );
   return 0;
 };

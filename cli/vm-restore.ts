@@ -42,6 +42,6 @@ export default async (
   const result = await withSignals((signal) =>
     restorePoint({ ...asked, stores, tag, events, signal }),
   );
-  screen.result(result, () => words(result, stores));
+  screen.result(result, (r) => words(r, stores));
   return 0;
 };

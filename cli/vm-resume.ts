@@ -13,10 +13,12 @@ export default async (
 ): Promise<number> => {
   const asked = options as unknown as Omit<ResumeOptions, 'stores' | 'tag'>;
   const events = machineEvents(screen, 'compare');
-  const r = await withSignals((signal) => resumePoint({ ...asked, stores, tag, events, signal }));
+  const result = await withSignals((signal) =>
+    resumePoint({ ...asked, stores, tag, events, signal }),
+  );
   screen.result(
-    r,
-    () =>
+    result,
+    (r) =>
       `The machine at ${r.address} goes on from ${r.tag}: ${formatSize(r.comparedBytes)} of memory compared, ` +
       `${formatSize(r.stateBytes)} of device state loaded, in ${shortTime(r.elapsedMs)}; it is ${r.status}.`,
   );

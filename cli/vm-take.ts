@@ -41,6 +41,6 @@ export default async (
   const result = await withPatience((signal) =>
     takePoint({ ...asked, maxPauseMs, events, signal }),
   );
-  screen.result(result, () => words(result));
+  screen.result(result, words);
   return 0;
 };

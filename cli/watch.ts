@@ -8,7 +8,7 @@ import {
   type Round,
   watchJobs,
 } from '../bulk/index.js';
-import { formatSize } from '../disk/index.js';
+import { formatSize, oneLine } from '../disk/index.js';
 import { bulkEvents, machines, total } from './bulk.js';
 import { standardOutput } from './output.js';
 import { type Screen, shortTime } from './screen.js';
@@ -62,7 +62,7 @@ class Log {
     if (this.#screen.json) {
       standardOutput.write(`${JSON.stringify({ time, round, ...value })}\n`);
     } else if (!this.#screen.quiet) {
-      standardOutput.write(`${time.slice(0, 19)}Z round ${round}: ${words}\n`);
+      standardOutput.write(`${time.slice(0, 19)}Z round ${round}: ${oneLine(words)}\n`);
     }
   }
 

@@ -315,7 +315,7 @@ const DAMAGE: ReadonlySet<FaultCode> = new Set([
 ]);
 
 /** Names and texts come from files that anybody may have written: none may break a line or move a cursor. */
-const oneLine = (text: string): string => text.replace(/[\p{Cc}\u2028\u2029]/gu, '\uFFFD');
+export const oneLine = (text: string): string => text.replace(/[\p{Cc}\u2028\u2029]/gu, '\uFFFD');
 
 /** An error with a code, typed details and advice. `message` is the sentence of what happened. */
 export class Fault extends Error {
