@@ -13,7 +13,7 @@ import {
 } from '../qcow2/index.js';
 import { Draft, type DraftCounts, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
-import { usableSnapshots } from './names.js';
+import { checkUuids, usableSnapshots } from './names.js';
 import { givePartItsName, partOf } from './part.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { KEYED_DIGEST, loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
@@ -111,13 +111,17 @@ const settingsFor = (store: Store, asked: ConvertOptions): Settings => {
 /** A snapshot of the old store that is in the new one already. */
 interface Pair {
   readonly old: Snapshot;
-  readonly uuid: string;
+  /** Which of the new store's snapshots it is there, from 0: neither ids nor uuids need be unique in a file. */
+  readonly index: number;
 }
 
-/** The snapshot to build on: the parent if it is there, else the last one. */
-const baseOf = (snapshot: Snapshot, done: readonly Pair[]): Pair | undefined => {
+/** The snapshot to build on, of those that are in the new store: the parent if it is there, else the last one. */
+const baseOf = (snapshot: Snapshot, done: readonly Snapshot[]): Pair | undefined => {
   const parent = snapshot.record?.parent;
-  return done.find(({ old }) => old.record && old.record.uuid === parent) ?? done.at(-1);
+  const found = done.findIndex(({ record }) => record && record.uuid === parent);
+  const index = found === -1 ? done.length - 1 : found;
+  const old = done[index];
+  return old && { old, index };
 };
 
 const identityOf = async ({ entry, record }: Snapshot): Promise<Identity> => {
@@ -135,8 +139,9 @@ const identityOf = async ({ entry, record }: Snapshot): Promise<Identity> => {
   };
 };
 
-const ownBy = (store: Store, uuid: string | undefined): OwnSnapshot | undefined => {
-  const found = store.snapshots.find(({ record }) => record?.uuid === uuid);
+/** What a snapshot of the old store has become. */
+const madeOf = (store: Store, base: Pair | undefined): OwnSnapshot | undefined => {
+  const found = base && store.snapshots[base.index];
   return found && asOwn(found);
 };
 
@@ -159,7 +164,7 @@ const convertOne = async (
   const store = Store.attach(target.store.file);
   const source = { store: from, snapshot, base: base?.old, verb: `convert ${identity.tag}` };
   const feed = snapshotFeed(source, store.geometry.clusterSize, pools, options);
-  const draft = new Draft(options, feed, { ...target, store }, ownBy(store, base?.uuid));
+  const draft = new Draft(options, feed, { ...target, store }, madeOf(store, base));
   await draft.run(pools);
   if (options.signal?.aborted) throw abortFault(options.signal);
   await draft.commit(identity);
@@ -167,12 +172,12 @@ const convertOne = async (
 };
 
 const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<ConvertedSnapshot[]> => {
-  const done: Pair[] = [];
+  const done: Snapshot[] = [];
   const converted: ConvertedSnapshot[] = [];
   for (const snapshot of chosen) {
     const identity = await identityOf(snapshot);
     const counts = await convertOne(job, snapshot, baseOf(snapshot, done), identity);
-    done.push({ old: snapshot, uuid: identity.uuid });
+    done.push(snapshot);
     converted.push({
       id: snapshot.entry.id,
       tag: snapshot.entry.tag,
@@ -187,6 +192,7 @@ const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<Conver
 /** The snapshots asked for, oldest first. */
 const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => {
   const chosen = usableSnapshots(store, asked);
+  checkUuids(store, chosen);
   if (chosen.length > 0) return chosen;
   throw fault('usage', {
     problem: `${store.path} holds no snapshot to convert.`,

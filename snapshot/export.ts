@@ -21,7 +21,7 @@ import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { planReading } from './from-store.js';
 import { checkLevel } from './guards.js';
-import { usableSnapshot } from './names.js';
+import { checkUuids, usableSnapshot, withUuid } from './names.js';
 import { checkThreadNames } from './plan.js';
 import { type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -128,6 +128,7 @@ const headerOf = (
 
 const ownOf = (store: Store, wanted: string): OwnSnapshot => {
   const own = asOwn(usableSnapshot(store, wanted));
+  if (own) checkUuids(store, withUuid(store, own.record.uuid));
   if (own && store.facts) return own;
   throw fault('usage', {
     problem: `The snapshot ${JSON.stringify(wanted)} was made by another program and has no digests to go with it.`,

@@ -8,7 +8,7 @@ import { abortFault, type Pools } from '../pipeline/index.js';
 import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import { Draft } from './draft.js';
 import { checkActive, checkLevel } from './guards.js';
-import { checkTag } from './names.js';
+import { checkTag, checkUuids, withUuid } from './names.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { loadReversible, type StageOptions } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -56,11 +56,13 @@ export const IMPORT_STAGES = ['decode', 'verify', 'dedup', 'pad', 'compress', 'w
 
 /** The snapshot that the stream builds on; it must be there, in clusters of the same size. */
 const parentOf = (store: Store, header: StreamHeader): OwnSnapshot | undefined => {
-  const { path, snapshots, geometry } = store;
-  const present = snapshots.find(({ record }) => record?.uuid === header.uuid);
+  const { path, geometry } = store;
+  const [present] = withUuid(store, header.uuid);
   if (present) throw fault('snapshot-present', { store: path, tag: present.entry.tag });
   if (header.parent === null) return undefined;
-  const found = snapshots.find(({ record }) => record?.uuid === header.parent);
+  const parents = withUuid(store, header.parent);
+  checkUuids(store, parents);
+  const [found] = parents;
   if (found?.damage) throw found.damage();
   const parent = found && asOwn(found);
   if (!parent) {

@@ -60,6 +60,25 @@ export const usableSnapshots = (store: Store, asked: readonly string[]): readonl
   return store.snapshots;
 };
 
+/** Refuses snapshots of which two have one uuid: what is looked up by it may be the other one. */
+export const checkUuids = ({ path }: Store, snapshots: readonly Snapshot[]): void => {
+  const tags = new Map<string, string>();
+  for (const { entry, record } of snapshots) {
+    if (!record) continue;
+    const other = tags.get(record.uuid);
+    if (other !== undefined) {
+      const [one, two] = [other, entry.tag].map((tag) => JSON.stringify(tag));
+      const problem = `the snapshots ${one} and ${two} have the same uuid`;
+      throw fault('store-damaged', { path, problem });
+    }
+    tags.set(record.uuid, entry.tag);
+  }
+};
+
+/** The snapshots with a uuid: one, unless the store is damaged. */
+export const withUuid = (store: Store, uuid: string): readonly Snapshot[] =>
+  store.snapshots.filter(({ record }) => record?.uuid === uuid);
+
 /** Finds the snapshot that `wanted` names, or says what there is. */
 export const findSnapshot = (store: Store, wanted: string): Snapshot => {
   const { snapshots, path } = store;

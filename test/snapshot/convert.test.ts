@@ -4,7 +4,9 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { NIL_UUID } from '../../qcow2/index.js';
 import { check, convert, list, restore, take } from '../../snapshot/index.js';
+import { forgeTable } from '../qcow2/forge.js';
 import { patch, Random, sameFile, tempDir } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { nvsnap, startNvsnap } from '../tools/nvsnap.js';
@@ -195,4 +197,19 @@ t.test('damage or a signal leave no output', async (t) => {
     t.match(await nvsnap(['convert', ...args]), { status: code, stderr }, args.join(' '));
   }
   t.same(fs.readdirSync(folder).sort(), before);
+});
+
+t.test('two snapshots with one uuid are damage, and none is taken for the other', async (t) => {
+  const { store, output, same } = await makeStore(t, 4 * KIB, 'zstd');
+  const [{ uuid = null } = {}] = await list({ store });
+  forgeTable(store, (tag) => {
+    if (tag === 'b') return { record: { uuid: uuid ?? '' } };
+    return tag === 'c' ? { record: { parent: NIL_UUID } } : {};
+  });
+  t.match(await check({ store }), { corruptions: 1, findings: [{ code: 'duplicate' }] });
+  const refused = { code: 'store-damaged', exitCode: 3, message: /"a" and "b" have the same uuid/ };
+  await t.rejects(convert({ store, output }), refused);
+  t.notOk(fs.existsSync(output));
+  await convert({ store, output, snapshots: ['b', 'c', 'd'] });
+  await holdsAll(t, output, same, ['b', 'c', 'd']);
 });

@@ -15,6 +15,7 @@ import {
   take,
   verify,
 } from '../../snapshot/index.js';
+import { forgeTable } from '../qcow2/forge.js';
 import { patch, Random, sameFile, tempDir, withFd } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { MAIN, nvsnap } from '../tools/nvsnap.js';
@@ -249,4 +250,23 @@ t.test('a byte that turned over, or an end that is missing, is always noticed', 
   t.comment(JSON.stringify(tried));
   t.ok(tried.flips > 400 && tried.cuts > 40);
   await fromFile(target, await toFile(store, 'b', 'a'));
+});
+
+t.test('nothing is built on a uuid that two snapshots have', async (t) => {
+  const { folder, store, target } = await makeStore(t);
+  const stream = await toFile(store, 'c', 'b');
+  for (const tag of ['a', 'b']) await fromFile(target, await toFile(store, tag));
+  const { uuid } = (await list({ store }))[1] as { uuid: string };
+  for (const path of [store, target]) {
+    forgeTable(path, (tag) => (tag === 'a' ? { record: { uuid } } : {}));
+  }
+  const before = fs.readFileSync(target);
+  const refused = { code: 'store-damaged', exitCode: 3, message: /"a" and "b" have the same uuid/ };
+  await t.rejects(fromFile(target, stream), refused);
+  t.ok(fs.readFileSync(target).equals(before), 'the store is as it was');
+  await withFd(join(folder, 'stream'), 'w', async (fd) => {
+    await t.rejects(exportSnapshot({ store, snapshot: 'c', since: 'b', fd }), refused);
+    await t.rejects(exportSnapshot({ store, snapshot: 'a', fd }), refused);
+    await exportSnapshot({ store, snapshot: 'c', since: 'd', fd });
+  });
 });
