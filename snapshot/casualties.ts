@@ -32,10 +32,13 @@ export class Casualties {
     const { l2Entries, clusterSize } = this.#store.geometry;
     const [index, slot] = [Math.floor(cluster / l2Entries), cluster % l2Entries];
     const own = sweep.table(owner, index);
+    const endOf = ({ size }: Swept): number => Math.min((cluster + 1) * clusterSize, size);
     return this.#swept
       .filter((other) => {
         if (other === owner) return true;
         if (!own || own.isClear(slot) || cluster * clusterSize >= other.size) return false;
+        // What its digest says of another length is looked at by itself.
+        if (other.digests && endOf(other) !== endOf(owner)) return false;
         try {
           const table = sweep.table(other, index);
           return table !== undefined && own.isSame(slot, table);

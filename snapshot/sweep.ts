@@ -3,7 +3,7 @@
 // not looked at again. Snapshots come oldest first, so what they share is found this way, however many of
 // them share it. Where there are no digests, the entry alone decides.
 
-import { DIGEST_BYTES, Fault, isZeroDigest } from '../disk/index.js';
+import { DIGEST_BYTES, Fault, isZeroDigest, sameDigest } from '../disk/index.js';
 import { type Batch, Kind, type SlabPool } from '../pipeline/index.js';
 import {
   type DigestReader,
@@ -28,6 +28,8 @@ export interface Swept {
 /** What one snapshot says of a range of clusters. */
 interface View {
   readonly count: number;
+  /** Bytes of its image from the first of them on, at most those that the clusters have. */
+  readonly bytes: number;
   readonly table: L2Table;
   /** 16 bytes per cluster, where there are any. */
   readonly digests: Buffer | undefined;
@@ -134,12 +136,13 @@ export class Sweep {
 
   /** What a snapshot says of clusters [first, end); undefined, and reported, when its tables are damaged. */
   #view(swept: Swept, first: number, end: number): View | undefined {
-    const { l2Entries } = this.#store.geometry;
+    const { l2Entries, clusterSize } = this.#store.geometry;
+    const bytes = Math.min(end * clusterSize, swept.size) - first * clusterSize;
     try {
       const digests = swept.digests && Buffer.alloc((end - first) * DIGEST_BYTES);
       if (digests) swept.digests?.read(first, end - first, digests);
       const table = this.table(swept, first / l2Entries) ?? L2Table.empty(l2Entries);
-      return { count: end - first, table, digests };
+      return { count: end - first, bytes, table, digests };
     } catch (error) {
       this.#report(swept, first, end - first, problemOf(error), false);
       return undefined;
@@ -177,7 +180,7 @@ export class Sweep {
   #isNew({ swept, first, view, before }: Part, slot: number): boolean {
     const { table, digests } = view;
     if (before && slot < before.count && table.isSame(slot, before.table)) {
-      if (isSameDigest(digests, before.digests, slot)) return false;
+      if (this.#isSameContent(slot, view, before)) return false;
     }
     const kind = table.kind(slot);
     if (kind !== 'unallocated' && kind !== 'zero') return true;
@@ -185,6 +188,16 @@ export class Sweep {
       this.#report(swept, first + slot, 1, ZEROED, true);
     }
     return false;
+  }
+
+  /** True when `before`, which was looked at, has the digest that is expected in a slot, if any is, of as many bytes. */
+  #isSameContent(slot: number, { digests, bytes }: View, before: View): boolean {
+    if (!digests || !before.digests) return !digests;
+    const end = (slot + 1) * this.#store.geometry.clusterSize;
+    return (
+      Math.min(end, bytes) === Math.min(end, before.bytes) &&
+      sameDigest(digests, slot * DIGEST_BYTES, before.digests, slot * DIGEST_BYTES)
+    );
   }
 
   /** Fills a batch from slot `from` on; returns how many clusters it holds. */
@@ -218,15 +231,4 @@ export class Sweep {
 const problemOf = (error: unknown): string => {
   if (!(error instanceof Fault)) throw error;
   return String(error.details.problem ?? error.message);
-};
-
-/** True when `before`, which was looked at, has the digest that is expected in a slot, if any is. */
-const isSameDigest = (
-  expected: Buffer | undefined,
-  before: Buffer | undefined,
-  slot: number,
-): boolean => {
-  if (!expected || !before) return !expected;
-  const [start, end] = [slot * DIGEST_BYTES, (slot + 1) * DIGEST_BYTES];
-  return expected.compare(before, start, end, start, end) === 0;
 };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { offsetOf } from '../../qcow2/index.js';
 import { type Fault, restore, take, verify } from '../../snapshot/index.js';
+import { forgeTable } from '../qcow2/forge.js';
 import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { nvsnap } from '../tools/nvsnap.js';
@@ -174,4 +175,21 @@ t.test('within a time: some of it, from anywhere, and said so', async (t) => {
   for (const budget of ['0', '-1s', 'soon', '5d']) {
     t.match(await nvsnap(['verify', store, '--time-budget', budget]), { status: 2 }, budget);
   }
+});
+
+t.test('a cluster that another snapshot has in another length was not looked at', async (t) => {
+  const { store } = await makeStore(t, 'zstd');
+  const size = CLUSTERS * CLUSTER - 1000;
+  const grown = {
+    entry: { diskSize: Math.ceil((size + 1) / 512) * 512 },
+    record: { imageSize: size + 1 },
+  };
+  forgeTable(store, (tag) => (tag === 'd' ? grown : {}));
+  await t.rejects(restore({ store, snapshot: 'd', output: `${store}.out` }), {
+    code: 'digest-mismatch',
+  });
+  t.match(await verify({ store }), {
+    damagedClusters: 1,
+    damage: [{ start: (CLUSTERS - 1) * CLUSTER, snapshots: ['d'] }],
+  });
 });
