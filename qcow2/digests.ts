@@ -83,6 +83,11 @@ export class DigestReader {
     });
   }
 
+  /** Bytes of the snapshot's image. */
+  get imageSize(): number {
+    return this.#record.imageSize;
+  }
+
   /** One cluster of the area, until the next call; zeros where none is allocated. */
   #readArea(cluster: number): Buffer {
     const { l2Entries } = this.#store.geometry;

@@ -2,7 +2,7 @@
 //
 //     (stream) ─▶ decode ─▶ verify ─▶ recut ─▶ (the stages of a take)
 
-import { Fault } from '../disk/index.js';
+import { DIGEST_BYTES, Fault, isZeroDigest } from '../disk/index.js';
 import { type Batch, type Pools, run, type SlabPool } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
@@ -27,6 +27,29 @@ const asStreamFault = (error: unknown): unknown => {
   if (!damaged) return error;
   const { offset } = error.details;
   return streamFault(`what it holds for image offset ${String(offset)} is damaged`, error);
+};
+
+/** A cluster that a stream must hold, by its image byte offset. */
+interface Border {
+  readonly offset: number;
+  came: boolean;
+}
+
+/**
+ * The cluster in which the image ends apart from its parent's: its digest is of another length, so the parent's says
+ * nothing of it. Undefined where there is none, or where it is zeros, which have one digest whatever their length.
+ */
+const borderOf = (
+  imageSize: number,
+  clusterSize: number,
+  known: DigestReader | undefined,
+): Border | undefined => {
+  const end = Math.min(imageSize, known?.imageSize ?? imageSize);
+  const cluster = Math.floor(end / clusterSize);
+  if (!known || imageSize === known.imageSize || end % clusterSize === 0) return undefined;
+  const digest = Buffer.alloc(DIGEST_BYTES);
+  known.read(cluster, 1, digest);
+  return isZeroDigest(digest, 0) ? undefined : { offset: cluster * clusterSize, came: false };
 };
 
 /** The batches of a stream as a feed for a new snapshot. */
@@ -59,7 +82,8 @@ export class StreamFeed implements Feed {
 
   async *source(slabs: SlabPool, known: DigestReader | undefined): AsyncGenerator<Batch> {
     const recut = new Recut(slabs, this.#header.imageSize, known);
-    const reading = this.#read(recut).then(
+    const border = borderOf(this.#header.imageSize, this.#header.clusterSize, known);
+    const reading = this.#read(recut, border).then(
       () => recut.end(),
       (error: unknown) => recut.end(asStreamFault(error)),
     );
@@ -72,7 +96,7 @@ export class StreamFeed implements Feed {
   }
 
   /** Reads, decodes and verifies the stream. */
-  async #read(recut: Recut): Promise<void> {
+  async #read(recut: Recut, border: Border | undefined): Promise<void> {
     const { imageSize, clusterSize, digest, seed } = this.#header;
     const { memory, threads, signal } = this.#options;
     const batchBytes = streamBatchBytes(clusterSize);
@@ -88,7 +112,7 @@ export class StreamFeed implements Feed {
       verb: this.verb,
       slabs,
       pools: this.#pools,
-      source: () => this.#batches(slabs),
+      source: () => this.#batches(slabs, border),
       steps,
       sink: (batch) => recut.take(batch),
       totalBytes: imageSize,
@@ -96,12 +120,17 @@ export class StreamFeed implements Feed {
     });
   }
 
-  async *#batches(slabs: SlabPool): AsyncGenerator<Batch> {
+  async *#batches(slabs: SlabPool, border: Border | undefined): AsyncGenerator<Batch> {
     const totals = { batches: 0, clusters: 0 };
     for (let next = 0; ; ) {
       const { kind, tables } = await this.#reader.section(slabs.layout);
       if (kind === 'E') {
         if (!isEndOf(tables, totals)) throw streamFault('a part of it is missing');
+        if (border?.came === false) {
+          throw streamFault(
+            'the cluster in which its image and that of its parent end apart is missing',
+          );
+        }
         await this.#reader.end();
         this.clusters = totals.clusters;
         return;
@@ -113,6 +142,7 @@ export class StreamFeed implements Feed {
       totals.batches += 1;
       totals.clusters += batch.count;
       next = batch.offset + batch.count * batch.layout.clusterSize;
+      if (border && batch.offset <= border.offset && border.offset < next) border.came = true;
       yield batch;
     }
   }

@@ -20,6 +20,8 @@ import { patch, Random, sameFile, tempDir, withFd } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { MAIN, nvsnap } from '../tools/nvsnap.js';
 import { checkClean } from '../tools/qemu.js';
+import { publishedDigest } from '../tools/tables.js';
+import { forgeStream, headerOfStream } from './forge-stream.js';
 
 t.setTimeout(240_000);
 
@@ -269,4 +271,29 @@ t.test('nothing is built on a uuid that two snapshots have', async (t) => {
     await t.rejects(exportSnapshot({ store, snapshot: 'a', fd }), refused);
     await exportSnapshot({ store, snapshot: 'c', since: 'd', fd });
   });
+});
+
+t.test('where an image ends apart from its parent, that cluster must come', async (t) => {
+  const { folder, image, store, target } = await makeStore(t);
+  await fromFile(target, await toFile(store, 'a'));
+  const header = headerOfStream(fs.readFileSync(await toFile(store, 'b', 'a')));
+  const before = fs.readFileSync(target);
+  const published = publishedDigest(target);
+  const path = join(folder, 'forged');
+  const forge = (imageSize: number): void =>
+    fs.writeFileSync(path, forgeStream({ ...header, imageSize }));
+  for (const imageSize of [SIZE + 100_000, SIZE + 1, SIZE - 1, 300 * CLUSTER + 5, 1]) {
+    forge(imageSize);
+    await t.rejects(fromFile(target, path), { code: 'stream-damaged', message: /end apart/ });
+    t.equal(publishedDigest(target), published, `${imageSize} bytes: the store is as it was`);
+  }
+  // Between clusters, or among zeros, there is nothing that must come.
+  const content = fs.readFileSync(`${image}.a`);
+  for (const imageSize of [0, 300 * CLUSTER, 450 * CLUSTER + 5, 500 * CLUSTER - 1]) {
+    forge(imageSize);
+    await fromFile(target, path);
+    fs.writeFileSync(`${image}.b`, content.subarray(0, imageSize));
+    await holds(t, image, target, ['a', 'b']);
+    fs.writeFileSync(target, before);
+  }
 });
