@@ -1,8 +1,11 @@
 // Options, tags and words that mean nothing, or not here: refused before anything is touched.
 
+import fs from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { checkTag, Fault } from '../../snapshot/index.js';
 import { tempDir } from '../tools/files.js';
+import { nvsnap } from '../tools/nvsnap.js';
 import { judgeAll, makeTemplate, type Place, type Refusal, takes } from '../tools/refusals.js';
 
 t.setTimeout(180_000);
@@ -109,3 +112,27 @@ for (const [what, table] of [
     await judgeAll(t, folder, await makeTemplate(folder), table);
   });
 }
+
+t.test('a tag that no bytes can be written for is refused, in a jobs file too', async (t) => {
+  const refused = (tag: string): string | undefined => {
+    try {
+      checkTag(undefined, tag);
+      return undefined;
+    } catch (error) {
+      return error instanceof Fault ? error.code : String(error);
+    }
+  };
+  for (const tag of ['x\ud800', '\udc00x', '\udc00\ud800', 'x\u009b', 'x\u0000', '\u007f']) {
+    t.equal(refused(tag), 'tag-invalid', JSON.stringify(tag));
+  }
+  for (const tag of ['x\ud83d\ude00', '\ufffd', 'ü', 'two words'])
+    t.equal(refused(tag), undefined, tag);
+  const folder = tempDir(t);
+  fs.writeFileSync(join(folder, 'image'), 'something');
+  const jobs = join(folder, 'jobs.json');
+  const line = '{"jobs":[{"image":"image","store":"store.qcow2","tag":"x\\ud800"}]}';
+  fs.writeFileSync(jobs, line);
+  const { status, stderr } = await nvsnap(['take', '--jobs', jobs]);
+  t.equal(status, 2, stderr);
+  t.notOk(fs.existsSync(join(folder, 'store.qcow2')));
+});
