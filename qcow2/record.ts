@@ -42,9 +42,12 @@ export interface SnapshotRecord {
 
 /** Cuts text to `limit` bytes of UTF-8 without splitting a character. */
 const cutText = (text: string, limit: number): Buffer => {
-  let cut = text;
-  while (Buffer.byteLength(cut) > limit) cut = cut.slice(0, -1);
-  return Buffer.from(cut);
+  const raw = Buffer.from(text);
+  if (raw.length <= limit) return raw;
+  let end = limit;
+  // What continues a character begins with the bits 10.
+  while (((raw[end] as number) & 0xc0) === 0x80) end -= 1;
+  return raw.subarray(0, end);
 };
 
 /** What QEMU keeps of a snapshot when it rewrites the table, and may not change unnoticed. */

@@ -69,6 +69,20 @@ t.test('a snapshot of another program has none', async (t) => {
   t.equal(decoded(ENTRY, Buffer.alloc(200)), undefined);
 });
 
+t.test('a text that is too long is cut between characters', async (t) => {
+  for (let before = 90; before < 104; before += 1) {
+    const dirty = `${'x'.repeat(before)}\u{1f600}ü\u20acy`;
+    const { dirty: cut = '' } = decoded(ENTRY, encodeRecord({ ...RECORD, dirty }, ENTRY)) ?? {};
+    const points = [...dirty];
+    let longest = dirty;
+    while (Buffer.byteLength(longest) > 100) {
+      points.pop();
+      longest = points.join('');
+    }
+    t.equal(cut, longest, `${before} bytes before`);
+  }
+});
+
 t.test('a flipped bit after the magic is noticed', async (t) => {
   const raw = encodeRecord(RECORD, ENTRY);
   for (let bit = 32; bit < raw.length * 8; bit += 1) {
