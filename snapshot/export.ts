@@ -33,6 +33,7 @@ import {
   encodeEnd,
   encodeHead,
   MAGIC,
+  plainText,
   Sealer,
   type SectionKind,
   type StreamHeader,
@@ -112,7 +113,7 @@ const headerOf = (
   version: 1,
   uuid: record.uuid,
   parent: since?.record.uuid ?? null,
-  parentTag: since?.entry.tag ?? null,
+  parentTag: since ? plainText(since.entry.tag) : null,
   tag: entry.tag,
   seconds: entry.seconds,
   nanoseconds: entry.nanoseconds,
@@ -120,10 +121,10 @@ const headerOf = (
   clusterSize,
   digest: algorithm,
   seed: Buffer.from(seed).toString('hex'),
-  dirty: record.dirty,
-  epoch: record.epoch,
-  image: record.image,
-  tool: record.tool,
+  dirty: plainText(record.dirty),
+  epoch: plainText(record.epoch),
+  image: plainText(record.image),
+  tool: plainText(record.tool),
 });
 
 const ownOf = (store: Store, wanted: string): OwnSnapshot => {

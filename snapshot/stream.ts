@@ -53,6 +53,13 @@ export const streamFault = (problem: string, cause?: unknown) =>
 const isText = (value: unknown, most = 4096): value is string =>
   typeof value === 'string' && Buffer.byteLength(value) <= most;
 
+/** True for text that a record, or a screen, can have as it is: no control characters, no half of a character. */
+const isPlain = (value: unknown): value is string =>
+  isText(value) && !/[\p{Cc}\p{Cs}]/u.test(value);
+
+/** Text as a header may have it: what another program has named may hold anything. */
+export const plainText = (text: string): string => text.replace(/[\p{Cc}\p{Cs}]/gu, '\uFFFD');
+
 const isCount = (value: unknown): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0;
 
@@ -74,8 +81,10 @@ export const decodeHeader = (body: Buffer): StreamHeader => {
     isText(value.uuid) &&
     UUID.test(value.uuid) &&
     (value.parent === null || (isText(value.parent) && UUID.test(value.parent))) &&
-    (value.parentTag === null || isText(value.parentTag)) &&
-    [value.tag, value.dirty, value.epoch, value.image, value.tool].every((text) => isText(text)) &&
+    (value.parentTag === null || isPlain(value.parentTag)) &&
+    // The tag may be given another: it is looked at where it is used.
+    isText(value.tag) &&
+    [value.dirty, value.epoch, value.image, value.tool].every(isPlain) &&
     isCount(value.seconds) &&
     value.seconds < 2 ** 32 &&
     isCount(value.nanoseconds) &&

@@ -15,6 +15,7 @@ import {
   take,
   verify,
 } from '../../snapshot/index.js';
+import type { StreamHeader } from '../../snapshot/stream.js';
 import { forgeTable } from '../qcow2/forge.js';
 import { patch, Random, sameFile, tempDir, withFd } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
@@ -296,4 +297,34 @@ t.test('where an image ends apart from its parent, that cluster must come', asyn
     await holds(t, image, target, ['a', 'b']);
     fs.writeFileSync(target, before);
   }
+});
+
+t.test('texts that no screen or record can have are refused, and not sent', async (t) => {
+  const { folder, store, target } = await makeStore(t);
+  const header = headerOfStream(fs.readFileSync(await toFile(store, 'a')));
+  const path = join(folder, 'forged');
+  const forge = (fields: Partial<StreamHeader>): void =>
+    fs.writeFileSync(path, forgeStream({ ...header, imageSize: 0, ...fields }));
+  for (const field of ['parentTag', 'dirty', 'epoch', 'image', 'tool'] as const) {
+    for (const text of ['a\nb', '\u001b[2J', '\u009b2J', '\u0000', '\ud800']) {
+      forge({ [field]: text });
+      const refused = { code: 'stream-damaged', exitCode: 3 };
+      await t.rejects(fromFile(target, path), refused, `${field} ${JSON.stringify(text)}`);
+    }
+  }
+  for (const tag of ['a\nb', '\ud800']) {
+    forge({ tag });
+    await t.rejects(fromFile(target, path), { code: 'tag-invalid' }, JSON.stringify(tag));
+    t.notOk(fs.existsSync(target));
+    await withFd(path, 'r', (fd) => importSnapshot({ store: target, fd, tag: 'another' }));
+    t.match(await list({ store: target }), [{ tag: 'another' }]);
+    fs.rmSync(target);
+  }
+  // The image of a genuine one may have any name.
+  const image = join(folder, 'a\nb');
+  fs.writeFileSync(image, 'something');
+  await take({ image, store: target, tag: 'odd' });
+  const arrived = join(folder, 'arrived.qcow2');
+  await fromFile(arrived, await toFile(target, 'odd'));
+  t.match(await list({ store: arrived }), [{ tag: 'odd', image: /a\ufffdb$/ }]);
 });
