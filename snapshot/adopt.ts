@@ -208,6 +208,8 @@ export const adoptSnapshot = async (
   const transaction = Transaction.begin(store);
   const digester = digesterOf(store);
   const disk = { l1: store.l1(snapshot.entry), imageSize };
+  const { randomUUID } = await import('node:crypto');
+  const uuid = randomUUID();
   const builder = new SnapshotBuilder(
     store,
     transaction,
@@ -219,9 +221,8 @@ export const adoptSnapshot = async (
   try {
     await digestAll(store, snapshot, builder, pools, options);
     const built = builder.finish();
-    const { randomUUID } = await import('node:crypto');
     const record: SnapshotRecord = {
-      uuid: randomUUID(),
+      uuid,
       parent: NIL_UUID,
       imageSize,
       digestL1: built.digestL1,
@@ -242,7 +243,7 @@ export const adoptSnapshot = async (
     throw error;
   }
   const after = Store.attach(store.file);
-  const found = after.snapshots.find(({ entry }) => entry.id === snapshot.entry.id);
+  const found = after.snapshots.find(({ record }) => record?.uuid === uuid);
   const own = found && asOwn(found);
   if (!own) throw new Error('the snapshot that was adopted is not there');
   return { target: { ...target, store: after }, snapshot: own };
