@@ -29,7 +29,9 @@ const CATALOGUE = {
   'snapshot-ambiguous': (d: { wanted: string; store: string; matches: string }) =>
     say(
       `${JSON.stringify(d.wanted)} names more than one snapshot of ${d.store}: ${d.matches}.`,
-      'Name it by its id, as in "#3".',
+      d.wanted.startsWith('#')
+        ? 'Name it by its tag or uuid; a store made with "nvsnap convert" gives each an id of its own.'
+        : 'Name it by its id, as in "#3".',
     ),
   // the image
   'image-missing': (d: { path: string }) =>

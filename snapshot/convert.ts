@@ -11,7 +11,7 @@ import {
   type Snapshot,
   Store,
 } from '../qcow2/index.js';
-import { Draft, type DraftCounts, type Identity } from './draft.js';
+import { Draft, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
 import { checkUuids, usableSnapshots } from './names.js';
 import { givePartItsName, partOf } from './part.js';
@@ -159,7 +159,7 @@ const convertOne = async (
   snapshot: Snapshot,
   base: Pair | undefined,
   identity: Identity,
-): Promise<DraftCounts> => {
+): Promise<ConvertedSnapshot> => {
   // The tables have changed with the snapshot before.
   const store = Store.attach(target.store.file);
   const source = { store: from, snapshot, base: base?.old, verb: `convert ${identity.tag}` };
@@ -167,8 +167,10 @@ const convertOne = async (
   const draft = new Draft(options, feed, { ...target, store }, madeOf(store, base));
   await draft.run(pools);
   if (options.signal?.aborted) throw abortFault(options.signal);
-  await draft.commit(identity);
-  return draft.counts;
+  const { id, tag } = await draft.commit(identity);
+  const { stored, storedBytes } = draft.counts;
+  const imageBytes = imageSizeOf(from, snapshot);
+  return { id, tag, imageBytes, storedClusters: stored, storedBytes };
 };
 
 const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<ConvertedSnapshot[]> => {
@@ -176,15 +178,8 @@ const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<Conver
   const converted: ConvertedSnapshot[] = [];
   for (const snapshot of chosen) {
     const identity = await identityOf(snapshot);
-    const counts = await convertOne(job, snapshot, baseOf(snapshot, done), identity);
+    converted.push(await convertOne(job, snapshot, baseOf(snapshot, done), identity));
     done.push(snapshot);
-    converted.push({
-      id: snapshot.entry.id,
-      tag: snapshot.entry.tag,
-      imageBytes: imageSizeOf(job.from, snapshot),
-      storedClusters: counts.stored,
-      storedBytes: counts.storedBytes,
-    });
   }
   return converted;
 };

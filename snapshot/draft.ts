@@ -43,7 +43,7 @@ import { TOOL } from './version.js';
 export interface Identity {
   readonly tag: string;
   readonly uuid: string;
-  /** Left out: the next free one. */
+  /** Left out, or in use: the next free one. */
   readonly id?: string;
   /** When it was taken, since 1970; left out: now. */
   readonly seconds?: number;
@@ -299,10 +299,12 @@ const newEntry = (
   built: Built,
 ): SnapshotEntry => {
   const now = Date.now();
+  // Another program may have given one id to several snapshots.
+  const isTaken = store.snapshots.some(({ entry }) => entry.id === identity.id);
   return {
     l1Offset: 0,
     l1Entries: built.l1.length,
-    id: identity.id ?? nextId(store),
+    id: identity.id === undefined || isTaken ? nextId(store) : identity.id,
     tag: identity.tag,
     seconds: identity.seconds ?? Math.floor(now / 1000),
     nanoseconds: identity.nanoseconds ?? (now % 1000) * 1e6,

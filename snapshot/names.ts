@@ -38,9 +38,17 @@ export const tagFromTime = (store: Store | undefined, now: Date): string => {
   }
 };
 
+/** Ids that are counted: another program may have written any text, or a number that nothing can be added to. */
+const NUMBER = /^\d{1,15}$/;
+
 /** The next free id: one more than the largest number in use. */
-export const nextId = (store: Store): string =>
-  String(1 + Math.max(0, ...store.snapshots.map(({ entry }) => Number(entry.id) || 0)));
+export const nextId = (store: Store): string => {
+  const ids = new Set(store.snapshots.map(({ entry }) => entry.id));
+  let next = 1;
+  for (const id of ids) if (NUMBER.test(id)) next = Math.max(next, Number(id) + 1);
+  while (ids.has(String(next))) next += 1;
+  return String(next);
+};
 
 const knownTags = (store: Store): string => {
   const tags = store.snapshots.map(({ entry }) => entry.tag);
@@ -88,8 +96,13 @@ export const findSnapshot = (store: Store, wanted: string): Snapshot => {
     throw fault('snapshot-unknown', { wanted, store: path, known: knownTags(store) });
   };
   if (wanted === LATEST) return snapshots.at(-1) ?? unknown();
+  const ambiguous = (matches: string): never => {
+    throw fault('snapshot-ambiguous', { wanted, store: path, matches });
+  };
   if (wanted.startsWith('#')) {
-    return snapshots.find(({ entry }) => entry.id === wanted.slice(1)) ?? unknown();
+    const same = snapshots.filter(({ entry }) => entry.id === wanted.slice(1));
+    if (same.length > 1) ambiguous(same.map(({ entry }) => JSON.stringify(entry.tag)).join(', '));
+    return same[0] ?? unknown();
   }
   const tagged = snapshots.filter(({ entry }) => entry.tag === wanted);
   const matches =
@@ -97,8 +110,7 @@ export const findSnapshot = (store: Store, wanted: string): Snapshot => {
       ? tagged
       : snapshots.filter(({ record }) => record?.uuid.startsWith(wanted.toLowerCase()));
   if (matches.length > 1) {
-    const list = matches.map(({ entry }) => `#${entry.id}`).join(', ');
-    throw fault('snapshot-ambiguous', { wanted, store: path, matches: list });
+    ambiguous(matches.map(({ entry }) => `#${entry.id}`).join(', '));
   }
   return matches[0] ?? unknown();
 };

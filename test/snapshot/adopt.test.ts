@@ -4,7 +4,8 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { check, compare, list, restore, take, verify } from '../../snapshot/index.js';
+import { check, compare, convert, list, restore, take, verify } from '../../snapshot/index.js';
+import { forgeTable } from '../qcow2/forge.js';
 import { patch, Random, sameFile, tempDir } from '../tools/files.js';
 import { nvsnap } from '../tools/nvsnap.js';
 import { checkClean, convertSnapshot, qemuImg } from '../tools/qemu.js';
@@ -153,4 +154,60 @@ t.test('"qemu-img amend" makes a common file adoptable, as the advice says', asy
   fs.copyFileSync(image, `${image}.a`);
   t.match(await take({ image, store, tag: 'a' }), { parent: 'theirs', storedClusters: 0 });
   await holds(t, image, store, ['theirs', 'a']);
+});
+
+/** Makes a file of another program with snapshots "theirs", "b" and "c", and gives them ids. */
+const makeNumbered = async (t: Test, ids: readonly string[]) => {
+  const made = await makeForeign(t, 'refcount_bits=32', false);
+  const { image, store } = made;
+  for (const tag of ['b', 'c']) {
+    t.equal(qemuImg(['snapshot', '-c', tag, store]).status, 0);
+    fs.copyFileSync(image, `${image}.${tag}`);
+  }
+  forgeTable(store, (_, i) => ({ entry: { id: ids[i] ?? '' } }));
+  return made;
+};
+
+t.test('a file in which several snapshots have one id is adopted', async (t) => {
+  const { folder, image, store, random } = await makeNumbered(t, ['7', '7', '7']);
+  patch(image, random.bytes(100), 50 * CLUSTER);
+  fs.copyFileSync(image, `${image}.ours`);
+  t.match(await take({ image, store, tag: 'ours' }), { id: '8', parent: 'c', storedClusters: 1 });
+  const before = fs.readFileSync(store);
+  for (const args of [
+    ['remove', store, '#7'],
+    ['info', store, '#7'],
+    ['restore', store, '#7', join(folder, 'out')],
+  ]) {
+    const stderr = /"#7" names more than one .*: "theirs", "b", "c"\..*by its tag/s;
+    t.match(await nvsnap(args), { status: 1, stderr }, args.join(' '));
+  }
+  t.ok(fs.readFileSync(store).equals(before), 'as it was');
+  for (const tag of ['theirs', 'b', 'c', 'ours']) {
+    await restore({ store, snapshot: tag, output: `${store}.out`, force: true });
+    t.ok(sameFile(`${store}.out`, `${image}.${tag}`), tag);
+  }
+  // A copy has ids of its own.
+  const output = join(folder, 'copy.qcow2');
+  const { snapshots } = await convert({ store, output });
+  t.same(
+    snapshots.map(({ id }) => id),
+    ['7', '8', '9', '10'],
+  );
+  await holds(t, image, output, ['theirs', 'b', 'c', 'ours']);
+});
+
+t.test('ids that are no numbers are not counted', async (t) => {
+  for (const [ids, next] of [
+    [['Infinity', '9007199254740992', '1.5'], '1'],
+    [['1e3', '-4', '0x10'], '1'],
+    [['3', '', 'three'], '4'],
+    [['999999999999999', '1000000000000000', '2'], '1000000000000001'],
+  ] as const) {
+    const { image, store } = await makeNumbered(t, ids);
+    t.match(await take({ image, store, tag: 'ours' }), { id: next }, ids.join(' '));
+    await take({ image, store, tag: 'another' });
+    const all = (await list({ store })).map(({ id }) => id);
+    t.equal(new Set(all).size, 5, all.join(' '));
+  }
 });
