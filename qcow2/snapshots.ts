@@ -1,6 +1,7 @@
 // The snapshot table (specification, "Snapshots"). Pure codec. A table may have thousands of entries
 // and every command reads it, so numbers are read through one view, and a table is written into one buffer.
 
+import { isUtf8 } from 'node:buffer';
 import { fault } from '../disk/index.js';
 import { MAX_SNAPSHOT_TABLE_BYTES } from './header.js';
 
@@ -14,12 +15,23 @@ export const MAX_PRIVATE_BYTES = MAX_EXTRA_BYTES - STANDARD_EXTRA_BYTES;
 export const MAX_TAG_BYTES = 255;
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 
+/** The bytes of a snapshot's names. */
+export interface RawNames {
+  readonly id: Buffer;
+  readonly tag: Buffer;
+}
+
 export interface SnapshotEntry {
   readonly l1Offset: number;
   readonly l1Entries: number;
   /** Decimal text, unique in the store. */
   readonly id: string;
   readonly tag: string;
+  /**
+   * The id and the tag as they were read, where another program has written what is not UTF-8: they are written back as
+   * they are, and `id` and `tag` are what can be said of them.
+   */
+  readonly rawNames?: RawNames | undefined;
   /** Seconds since the epoch, below 2^32. */
   readonly seconds: number;
   readonly nanoseconds: number;
@@ -83,10 +95,21 @@ export const decodeSnapshots = (raw: Buffer, count: number): SnapshotEntry[] => 
     const id = raw.toString('utf8', idAt, tagAt);
     const tag = raw.toString('utf8', tagAt, end);
     const recordAt = at + FIXED_BYTES + STANDARD_EXTRA_BYTES;
-    entries.push(decodeOne(view, at, id, tag, raw.subarray(Math.min(recordAt, idAt), idAt)));
+    const entry = decodeOne(view, at, id, tag, raw.subarray(Math.min(recordAt, idAt), idAt));
+    const isOdd = id.includes(REPLACED) || tag.includes(REPLACED);
+    entries.push(isOdd ? withRawNames(entry, raw.subarray(idAt, end), tagAt - idAt) : entry);
     at += padded(end - at);
   }
   return entries;
+};
+
+/** What stands for bytes that are not UTF-8; or, seldom, for itself. */
+const REPLACED = '\uFFFD';
+
+/** Adds an entry's names as they are, an id of `idBytes` bytes and the tag, unless they are UTF-8. */
+const withRawNames = (entry: SnapshotEntry, names: Buffer, idBytes: number): SnapshotEntry => {
+  const rawNames = { id: names.subarray(0, idBytes), tag: names.subarray(idBytes) };
+  return isUtf8(rawNames.id) && isUtf8(rawNames.tag) ? entry : { ...entry, rawNames };
 };
 
 const decodeOne = (
@@ -114,22 +137,26 @@ const decodeOne = (
 };
 
 /** Bytes of one entry, with its padding. */
-const entryBytes = ({ id, tag, extra }: SnapshotEntry): number =>
+const entryBytes = ({ id, tag, rawNames, extra }: SnapshotEntry): number =>
   padded(
     FIXED_BYTES +
       STANDARD_EXTRA_BYTES +
       extra.length +
-      Buffer.byteLength(id) +
-      Buffer.byteLength(tag),
+      Buffer.byteLength(rawNames?.id ?? id) +
+      Buffer.byteLength(rawNames?.tag ?? tag),
   );
+
+/** Writes a name to `raw[at]`; returns where it ends. */
+const put = (name: string | Buffer, raw: Buffer, at: number): number =>
+  at + (typeof name === 'string' ? raw.write(name, at) : name.copy(raw, at));
 
 /** Writes one entry to `raw[at]`, where zeros are; returns where the next one begins. */
 const encodeOne = (entry: SnapshotEntry, raw: Buffer, view: DataView, at: number): number => {
   const extraAt = at + FIXED_BYTES;
   const recordAt = extraAt + STANDARD_EXTRA_BYTES;
   const idAt = recordAt + entry.extra.length;
-  const tagAt = idAt + raw.write(entry.id, idAt);
-  const end = tagAt + raw.write(entry.tag, tagAt);
+  const tagAt = put(entry.rawNames?.id ?? entry.id, raw, idAt);
+  const end = put(entry.rawNames?.tag ?? entry.tag, raw, tagAt);
   raw.set(entry.extra, recordAt);
   view.setBigUint64(at, BigInt(entry.l1Offset));
   view.setUint32(at + 8, entry.l1Entries);

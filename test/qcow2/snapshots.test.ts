@@ -108,6 +108,29 @@ t.test('a vmstate past 4 GiB leaves the largest number in the old field', async 
   t.equal(decoded(raw, 1)?.entries[0]?.vmStateBytes, 2 ** 40);
 });
 
+t.test('names that are not UTF-8 are written back as they were', async (t) => {
+  const entry = (id: string, tag: string): SnapshotEntry[] => {
+    const rawNames = { id: Buffer.from(id, 'latin1'), tag: Buffer.from(tag, 'latin1') };
+    const raw = encodeSnapshots('x', [{ ...DECODED, rawNames }, DECODED]);
+    const { entries = [] } = decoded(raw, 2) ?? {};
+    t.ok(encodeSnapshots('x', entries).equals(raw), JSON.stringify([id, tag]));
+    t.same(entries[1], DECODED, 'the next one is where it belongs');
+    return entries;
+  };
+  for (const [id, tag] of [
+    ['7', '\xff'],
+    ['7', '\xfe'],
+    ['\xc3', '\xbc'],
+    ['7', '\xff'.repeat(30_000)],
+    ['\xff'.repeat(65_535), 'x\xed\xa0\x80'],
+  ] as const) {
+    const [{ rawNames } = DECODED] = entry(id, tag);
+    t.equal(rawNames?.tag.toString('latin1'), tag);
+  }
+  const [{ rawNames, tag } = DECODED] = entry('7', Buffer.from('a\ufffd').toString('latin1'));
+  t.match({ rawNames, tag }, { rawNames: undefined, tag: 'a\ufffd' }, 'the sign itself is text');
+});
+
 const text = fc.string({ unit: 'grapheme', maxLength: 60 });
 
 const snapshots: fc.Arbitrary<SnapshotEntry> = plainRecord({
