@@ -13,7 +13,7 @@ import {
 } from '../qcow2/index.js';
 import { Draft, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
-import { checkUuids, usableSnapshots } from './names.js';
+import { checkNameable, checkUuids, usableSnapshots } from './names.js';
 import { givePartItsName, partOf } from './part.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { KEYED_DIGEST, loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
@@ -188,6 +188,7 @@ const convertAll = async (job: Job, chosen: readonly Snapshot[]): Promise<Conver
 const choose = (store: Store, asked: readonly string[]): readonly Snapshot[] => {
   const chosen = usableSnapshots(store, asked);
   checkUuids(store, chosen);
+  for (const snapshot of chosen) checkNameable(store, snapshot);
   if (chosen.length > 0) return chosen;
   throw fault('usage', {
     problem: `${store.path} holds no snapshot to convert.`,

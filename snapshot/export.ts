@@ -21,7 +21,7 @@ import type { OwnSnapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
 import { planReading } from './from-store.js';
 import { checkLevel } from './guards.js';
-import { checkUuids, usableSnapshot, withUuid } from './names.js';
+import { checkNameable, checkUuids, usableSnapshot, withUuid } from './names.js';
 import { checkThreadNames } from './plan.js';
 import { type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -37,6 +37,7 @@ import {
   Sealer,
   type SectionKind,
   type StreamHeader,
+  shortText,
   streamBatchBytes,
 } from './stream.js';
 
@@ -114,7 +115,7 @@ const headerOf = (
   uuid: record.uuid,
   parent: since?.record.uuid ?? null,
   parentTag: since ? plainText(since.entry.tag) : null,
-  tag: entry.tag,
+  tag: shortText(entry.tag),
   seconds: entry.seconds,
   nanoseconds: entry.nanoseconds,
   imageSize: record.imageSize,
@@ -144,6 +145,7 @@ const exportFrom = async (
   began: number,
 ): Promise<ExportResult> => {
   const snapshot = ownOf(store, options.snapshot);
+  checkNameable(store, snapshot);
   const since = options.since === undefined ? undefined : ownOf(store, options.since);
   const sent = await sentDigests(store);
   const { clusterSize } = store.geometry;

@@ -85,6 +85,13 @@ export const checkUuids = ({ path }: Store, snapshots: readonly Snapshot[]): voi
   }
 };
 
+/** Refuses a snapshot that another program has given a name which no tag can be: it is not UTF-8. */
+export const checkNameable = ({ path }: Store, { entry }: Snapshot): void => {
+  if (!entry.rawNames) return;
+  const feature = `a snapshot name that is not UTF-8 (${JSON.stringify(entry.tag.slice(0, 40))})`;
+  throw fault('store-unsupported', { path, feature });
+};
+
 /** The snapshots with a uuid: one, unless the store is damaged. */
 export const withUuid = (store: Store, uuid: string): readonly Snapshot[] =>
   store.snapshots.filter(({ record }) => record?.uuid === uuid);

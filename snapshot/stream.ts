@@ -50,15 +50,24 @@ export interface StreamHeader {
 export const streamFault = (problem: string, cause?: unknown) =>
   fault('stream-damaged', { problem }, cause);
 
-const isText = (value: unknown, most = 4096): value is string =>
-  typeof value === 'string' && Buffer.byteLength(value) <= most;
+const MAX_TEXT_BYTES = 4096;
+
+const isText = (value: unknown): value is string =>
+  typeof value === 'string' && Buffer.byteLength(value) <= MAX_TEXT_BYTES;
 
 /** True for text that a record, or a screen, can have as it is: no control characters, no half of a character. */
 const isPlain = (value: unknown): value is string =>
   isText(value) && !/[\p{Cc}\p{Cs}]/u.test(value);
 
+/** As much of a text as a header has room for: other programs may give a snapshot a name of 64 KiB. */
+export const shortText = (text: string): string =>
+  Array.from(text)
+    .slice(0, MAX_TEXT_BYTES / 4)
+    .join('');
+
 /** Text as a header may have it: what another program has named may hold anything. */
-export const plainText = (text: string): string => text.replace(/[\p{Cc}\p{Cs}]/gu, '\uFFFD');
+export const plainText = (text: string): string =>
+  shortText(text).replace(/[\p{Cc}\p{Cs}]/gu, '\uFFFD');
 
 const isCount = (value: unknown): value is number =>
   Number.isSafeInteger(value) && (value as number) >= 0;

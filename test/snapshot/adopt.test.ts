@@ -4,12 +4,23 @@ import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { check, compare, convert, list, restore, take, verify } from '../../snapshot/index.js';
+import {
+  check,
+  compare,
+  convert,
+  exportSnapshot,
+  importSnapshot,
+  list,
+  remove,
+  restore,
+  take,
+  verify,
+} from '../../snapshot/index.js';
 import { forgeTable } from '../qcow2/forge.js';
-import { patch, Random, sameFile, tempDir } from '../tools/files.js';
+import { patch, Random, sameFile, tempDir, withFd } from '../tools/files.js';
 import { nvsnap } from '../tools/nvsnap.js';
 import { checkClean, convertSnapshot, qemuImg } from '../tools/qemu.js';
-import { ownClusters } from '../tools/tables.js';
+import { ownClusters, withTables } from '../tools/tables.js';
 
 t.setTimeout(180_000);
 
@@ -209,5 +220,37 @@ t.test('ids that are no numbers are not counted', async (t) => {
     await take({ image, store, tag: 'another' });
     const all = (await list({ store })).map(({ id }) => id);
     t.equal(new Set(all).size, 5, all.join(' '));
+  }
+});
+
+t.test('names that are not UTF-8 stay as they are', async (t) => {
+  for (const name of ['\xff\xfe', '\xff'.repeat(30_000)]) {
+    const { folder, image, store } = await makeForeign(t, 'refcount_bits=32', false);
+    const rawNames = { id: Buffer.from('1'), tag: Buffer.from(name, 'latin1') };
+    forgeTable(store, () => ({ entry: { rawNames } }));
+    const named = (): string[] =>
+      withTables(store, ({ snapshots }) =>
+        snapshots.map(({ entry }) => entry.rawNames?.tag.toString('latin1') ?? entry.tag),
+      );
+    const output = join(folder, 'copy.qcow2');
+    const refused = { code: 'store-unsupported', message: /name that is not UTF-8/ };
+    await t.rejects(convert({ store, output }), refused);
+    t.notOk(fs.existsSync(output));
+    t.match(await take({ image, store, tag: 'ours' }), { storedClusters: 0 });
+    t.same(named(), [name, 'ours']);
+    t.match(await verify({ store }), { unverifiable: [], damagedClusters: 0 });
+    await withFd(join(folder, 'stream'), 'w', async (fd) => {
+      await t.rejects(exportSnapshot({ store, snapshot: '#1', fd }), refused);
+      await exportSnapshot({ store, snapshot: 'ours', since: '#1', fd });
+    });
+    // Its header has room for what it says of its parent.
+    await withFd(join(folder, 'stream'), 'r', async (fd) => {
+      await t.rejects(importSnapshot({ store, fd }), { code: 'snapshot-present' });
+    });
+    await convert({ store, output, snapshots: ['ours'] });
+    t.match(await remove({ store, snapshots: ['ours'] }), {});
+    t.same(named(), [name]);
+    await restore({ store, snapshot: '#1', output: `${store}.out` });
+    t.ok(sameFile(`${store}.out`, `${image}.theirs`));
   }
 });
