@@ -14,7 +14,8 @@ export const NO_BLOCK = new Uint8Array(DIGEST_BYTES);
 export const sealOf = (table: Buffer, blocks: readonly Uint8Array[]): Uint8Array => {
   let entries = table.length / WORD_BYTES;
   while (entries > 0 && table.readBigUInt64BE((entries - 1) * WORD_BYTES) === 0n) entries -= 1;
-  return shortHash(Buffer.concat([table.subarray(0, entries * WORD_BYTES), ...blocks]));
+  const counted = blocks.slice(0, entries);
+  return shortHash(Buffer.concat([table.subarray(0, entries * WORD_BYTES), ...counted]));
 };
 
 export const encodeSeal = (seal: Uint8Array): Extension => ({
