@@ -160,6 +160,19 @@ const checkMarks = (store: Store, findings: Findings): void => {
   }
 };
 
+/** Counts all references, and holds the stored refcounts against them. */
+function* countSteps(
+  store: Store,
+  findings: Findings,
+): Generator<void, { census: Census; used: number; end: number }> {
+  const census = new Census(store, findings);
+  const stored = new StoredRefcounts(store, census, findings);
+  census.claim('header', 0, store.geometry.clusterSize, 'the header');
+  yield* stored.load();
+  yield* new References(store, census, findings).count();
+  return { census, ...(yield* stored.compare()) };
+}
+
 /**
  * Checks a store in small steps: a caller that lets other work run between them, or stops, keeps a
  * long check polite. `seed`: what its digests were made with, where that is known. Throws a Fault only when the file cannot be read or has too many clusters.
@@ -169,14 +182,9 @@ export function* checkSteps(
   seed: Uint8Array | undefined,
 ): Generator<void, CheckReport> {
   const findings = new Findings();
-  const census = new Census(store, findings);
-  const stored = new StoredRefcounts(store, census, findings);
   const { clusterSize } = store.geometry;
   checkMarks(store, findings);
-  census.claim('header', 0, clusterSize, 'the header');
-  yield* stored.load();
-  yield* new References(store, census, findings).count();
-  const { used, end } = yield* stored.compare();
+  const { census, used, end } = yield* countSteps(store, findings);
   // nvsnap gives every cluster its full length; QEMU may let a file end inside its last one.
   if (store.facts && end * clusterSize > census.fileBytes) {
     const message = `the file ends at ${census.fileBytes}, inside its last cluster: nvsnap did not leave it so.`;
@@ -197,12 +205,12 @@ export function* checkSteps(
 }
 
 /** With these a cluster that is in use could be given out, or given back. */
-const DANGEROUS: ReadonlySet<FindingCode> = new Set([
+const DANGEROUS: readonly FindingCode[] = [
   'refcount-low',
   'table-missing',
   'overlap',
   'outside-file',
-]);
+];
 
 /**
  * Holds the refcounts against all that leads anywhere, which takes reading the tables of all snapshots. Throws a Fault
@@ -210,16 +218,10 @@ const DANGEROUS: ReadonlySet<FindingCode> = new Set([
  */
 export const proveRefcounts = (store: Store): void => {
   const findings = new Findings();
-  const census = new Census(store, findings);
-  const stored = new StoredRefcounts(store, census, findings);
-  census.claim('header', 0, store.geometry.clusterSize, 'the header');
-  for (const _ of stored.load());
-  for (const _ of new References(store, census, findings).count());
-  for (const _ of stored.compare());
-  const worst = findings.kept.find(({ code }) => DANGEROUS.has(code));
-  if (!worst) return;
-  const problem = worst.message.charAt(0).toLowerCase() + worst.message.slice(1, -1);
-  throw fault('store-damaged', { path: store.path, problem });
+  for (const _ of countSteps(store, findings));
+  const worst = DANGEROUS.map((code) => findings.first(code)).find((text) => text !== undefined);
+  if (worst === undefined) return;
+  throw fault('store-damaged', { path: store.path, problem: worst.replace(/\.$/, '') });
 };
 
 /** Checks a store in one go; see `checkSteps`. */

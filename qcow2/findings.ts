@@ -54,11 +54,13 @@ export const MAX_KEPT_FINDINGS = 100;
 
 export class Findings {
   readonly #kept: Finding[] = [];
+  readonly #first = new Map<FindingCode, string>();
   readonly #totals: Record<FindingKind, number> = { corruption: 0, leak: 0, note: 0 };
 
   /** `text` is a sentence whose first letter may be small. */
   add(kind: FindingKind, code: FindingCode, text: string, offset?: number): void {
     this.#totals[kind] += 1;
+    if (!this.#first.has(code)) this.#first.set(code, text);
     if (this.#totals[kind] > MAX_KEPT_FINDINGS) return;
     const message = text.charAt(0).toUpperCase() + text.slice(1);
     this.#kept.push({ kind, code, message, ...(offset === undefined ? {} : { offset }) });
@@ -71,6 +73,11 @@ export class Findings {
   /** In the order in which they were found. */
   get kept(): readonly Finding[] {
     return this.#kept;
+  }
+
+  /** The first sentence with this code, kept or not. */
+  first(code: FindingCode): string | undefined {
+    return this.#first.get(code);
   }
 
   /** All of one kind, kept or not. */

@@ -91,9 +91,9 @@ export class Store {
     let file: File;
     try {
       const stat = fs.statSync(path);
-      // Opening a pipe would wait for somebody who writes to it.
-      if (!stat.isFile() && !stat.isBlockDevice()) {
-        throw fault('store-unusable', { path, reason: 'it is not a file' });
+      // Opening a pipe would wait for somebody who writes to it; a device cannot grow.
+      if (!stat.isFile() && !(flags === 'r' && stat.isBlockDevice())) {
+        throw fault('store-unusable', { path, reason: 'it is not a regular file' });
       }
       file = openFile(path, flags, log);
     } catch (error) {

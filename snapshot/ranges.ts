@@ -3,6 +3,7 @@
 
 import fs from 'node:fs';
 import { Fault, fault, reasonOf } from '../disk/index.js';
+import { givePartItsName, partOf } from './part.js';
 
 /** Image bytes [start, start + length). */
 export interface Range {
@@ -70,20 +71,24 @@ export class RangeBag {
 /** How a list begins. */
 const LIST_HEAD = '# snapshot ';
 
-/** Refuses when `path` is something else than a list of ranges, or nothing: it would be replaced by one. */
-export const checkRangesPath = (path: string): void => {
-  const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-  if (!stat) return;
+/** The first bytes of a regular file; nothing of what is something else. */
+const headOf = (path: string): string => {
   const head = Buffer.alloc(LIST_HEAD.length);
-  if (stat.isFile()) {
+  try {
+    if (!fs.lstatSync(path).isFile()) return '';
     const fd = fs.openSync(path, 'r');
     fs.readSync(fd, head);
     fs.closeSync(fd);
+  } catch (error) {
+    throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
   }
-  if (head.toString() !== LIST_HEAD) {
-    const reason = 'it is there already, and no list of damage';
-    throw fault('output-unsuitable', { path, reason });
-  }
+  return head.toString();
+};
+
+/** Refuses when `path` is something else than a list of ranges, or nothing: it would be replaced by one. */
+export const checkRangesPath = (path: string): void => {
+  if (!fs.lstatSync(path, { throwIfNoEntry: false }) || headOf(path) === LIST_HEAD) return;
+  throw fault('output-unsuitable', { path, reason: 'it is there already, and no list of damage' });
 };
 
 /**
@@ -92,14 +97,13 @@ export const checkRangesPath = (path: string): void => {
  */
 export const writeRanges = (path: string, what: string, ranges: readonly Range[]): void => {
   const lines = ranges.map(({ start, length }) => `${start} ${length}\n`);
-  const part = `${path}.part-${process.pid}`;
+  const part = partOf(path);
   try {
+    fs.writeFileSync(part, `${LIST_HEAD}${what}: first byte, length\n${lines.join('')}`);
     checkRangesPath(path);
-    fs.writeFileSync(part, `${LIST_HEAD}${what}: first byte, length\n${lines.join('')}`, {
-      flag: 'wx',
-    });
-    fs.renameSync(part, path);
+    givePartItsName(part, path, true);
   } catch (error) {
+    fs.rmSync(part, { force: true });
     if (error instanceof Fault) throw error;
     throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
   }

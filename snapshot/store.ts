@@ -118,9 +118,6 @@ export const openExisting = async (
   alone = false,
   adoption?: StoreFacts,
 ): Promise<WritableStore> => {
-  if (fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
-    throw fault('store-unusable', { path, reason: 'it is not a regular file' });
-  }
   const store = Store.open(path, 'r+', log);
   return { ...(await lockStore(store, asked, { alone, adoption })), created: false };
 };

@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { Store } from '../../qcow2/index.js';
+import { offsetOf, Store } from '../../qcow2/index.js';
 import { Refcounts } from '../../qcow2/refcounts.js';
 import { check, remove, take } from '../../snapshot/index.js';
 import { patch, randomBytes, tempDir } from '../tools/files.js';
@@ -12,7 +12,7 @@ import { Judge } from '../tools/judge.js';
 import { checkClean, qemuImg } from '../tools/qemu.js';
 
 const CLUSTER = 4096;
-const CLUSTERS = 40;
+const CLUSTERS = 200;
 /** Where a header says where the refcount table is, and how many clusters it has. */
 const TABLE_AT = 48;
 const TABLE_CLUSTERS_AT = 56;
@@ -57,6 +57,14 @@ const clustersOf = (path: string): { first: number; both: number } => {
   return { first: counts.lastIndexOf(1), both: counts.indexOf(Math.max(...counts)) };
 };
 
+/** Where the L2 table of the newest snapshot's disk is; its clusters have more than one reference each. */
+const l2Of = (path: string): number => {
+  const store = Store.open(path, 'r');
+  const l1 = store.activeL1();
+  store.file.close();
+  return offsetOf(l1.hi(0), l1.lo(0));
+};
+
 const DAMAGE: Readonly<Record<string, (store: string) => void>> = {
   'the table has no block': (store) => patch(store, word(0n), blockOf(store).table),
   'the table has no clusters': (store) => patch(store, Buffer.alloc(4), TABLE_CLUSTERS_AT),
@@ -69,6 +77,11 @@ const DAMAGE: Readonly<Record<string, (store: string) => void>> = {
     patch(store, Buffer.from([0, 0, 0, 1]), blockOf(store).block + 4 * clustersOf(store).both),
   'the count of a single cluster is 0': (store) =>
     patch(store, Buffer.alloc(4), blockOf(store).block + 4 * clustersOf(store).first),
+  'a hundred harmless faults come first': (store) => {
+    const at = l2Of(store);
+    for (let i = 0; i < 150; i += 1) patch(store, Buffer.from([0x80]), at + 8 * i);
+    patch(store, Buffer.alloc(4), blockOf(store).block + 4 * clustersOf(store).both);
+  },
   'the file is cut short': (store) => fs.truncateSync(store, fs.statSync(store).size - 8 * CLUSTER),
 };
 
