@@ -4,7 +4,14 @@
 
 import { availableParallelism } from 'node:os';
 import { Fault, MiB } from '../disk/index.js';
-import { createEmitter, type KeepPolicy, Pools, prune, take } from '../snapshot/index.js';
+import {
+  createEmitter,
+  type KeepPolicy,
+  leakNotice,
+  Pools,
+  prune,
+  take,
+} from '../snapshot/index.js';
 import { type BulkEmitter, BulkMeter } from './events.js';
 import { runHook } from './hooks.js';
 import { type MachineRunner, runMachine } from './machines.js';
@@ -192,11 +199,16 @@ class BulkRun {
     }
   }
 
-  async #prune({ store }: Job): Promise<{ pruned: Pruned | null; pruneError: Failure | null }> {
+  async #prune({
+    name,
+    store,
+  }: Job): Promise<{ pruned: Pruned | null; pruneError: Failure | null }> {
     const { keep } = this.#options;
     if (!keep) return { pruned: null, pruneError: null };
     try {
-      const { removed, freedBytes } = await prune({ store, keep });
+      const { removed, freedBytes, leaked } = await prune({ store, keep });
+      const leak = leakNotice(leaked);
+      if (leak) this.#options.events?.emit('notice', name, leak);
       return { pruned: { removed: removed.length, freedBytes }, pruneError: null };
     } catch (error) {
       return { pruned: null, pruneError: failureOf(error) };

@@ -1,7 +1,13 @@
 // nvsnap prune STORE --keep-last N …
 
 import { formatSize } from '../disk/index.js';
-import { KEEP_RULES, type KeepPolicy, type PruneResult, prune } from '../snapshot/index.js';
+import {
+  KEEP_RULES,
+  type KeepPolicy,
+  leakNotice,
+  type PruneResult,
+  prune,
+} from '../snapshot/index.js';
 import { columns, type Screen } from './screen.js';
 
 /** The options --keep-last and so on, as a policy. */
@@ -32,6 +38,8 @@ export default async (
 ): Promise<number> => {
   const { dryRun, punch } = options as { dryRun?: boolean; punch?: boolean };
   const r = await prune({ store, keep: policyOf(options), dryRun, punch });
+  const leak = leakNotice(r.leaked);
+  if (leak) screen.notice(leak);
   screen.result(r, words);
   return 0;
 };

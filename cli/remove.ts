@@ -1,7 +1,7 @@
 // nvsnap remove STORE SNAPSHOT…
 
 import { formatSize } from '../disk/index.js';
-import { type RemoveOptions, remove } from '../snapshot/index.js';
+import { leakNotice, type RemoveOptions, remove } from '../snapshot/index.js';
 import type { Screen } from './screen.js';
 
 export default async (
@@ -11,6 +11,8 @@ export default async (
 ): Promise<number> => {
   const asked = options as Omit<RemoveOptions, 'store' | 'snapshots'>;
   const result = await remove({ ...asked, store, snapshots });
+  const leak = leakNotice(result.leaked);
+  if (leak) screen.notice(leak);
   screen.result(
     result,
     (r) =>

@@ -29,6 +29,8 @@ export type FindingCode =
   | 'digest-absent'
   /** Digests whose key was not given. */
   | 'digest-locked'
+  /** Tables of a snapshot that are not those that it was taken with. */
+  | 'tables'
   /** Snapshots that contradict each other, the disk or their own record. */
   | 'duplicate'
   | 'disk-size'

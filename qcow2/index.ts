@@ -14,6 +14,7 @@ export { type L2Kind, L2Table } from './l2.js';
 export type { Placer } from './placer.js';
 export type { SnapshotRecord } from './record.js';
 export { REFCOUNT_ORDER } from './refcounts.js';
+export { shownSnapshot } from './roots.js';
 export type { Snapshot } from './snapshot.js';
 export { MAX_TAG_BYTES, NEW_SNAPSHOT_ICOUNT, type SnapshotEntry } from './snapshots.js';
 export { Store } from './store.js';

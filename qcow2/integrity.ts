@@ -17,6 +17,7 @@ import { DigestReader } from './digests.js';
 import { type Findings, hex } from './findings.js';
 import { recordMisfit } from './fits.js';
 import type { SnapshotRecord } from './record.js';
+import { Roots } from './roots.js';
 import type { Snapshot } from './snapshot.js';
 import type { Store } from './store.js';
 import type { Table } from './table.js';
@@ -307,6 +308,7 @@ export function* checkSnapshots(
     const text = 'the digests were not looked at: the stage that has their key was not given.';
     findings.add('note', 'digest-locked', text);
   }
+  const roots = new Roots(store);
   for (const snapshot of store.snapshots) {
     const { entry, record } = snapshot;
     if (!record) {
@@ -315,6 +317,10 @@ export function* checkSnapshots(
     }
     const recorded = { entry, record };
     if (!checkRecord(store, recorded, findings)) continue;
+    if (roots.stateOf(snapshot) === 'changed') {
+      const text = `the tables of ${nameOf(snapshot)} are not those that it was taken with.`;
+      findings.corruption('tables', text, entry.l1Offset);
+    }
     if (digests) yield* digests.check(recorded);
     else if (!facts) {
       const text = `${nameOf(snapshot)} has a record, but the file does not say how to read its digests.`;

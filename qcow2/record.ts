@@ -18,6 +18,8 @@ const LENGTHS_DIGIT = 2 * (LENGTHS_AT - UUIDS_AT);
 /** The image's name is cut to this, so that a record always fits. */
 const MAX_TEXT_BYTES = 512;
 const MAX_SHORT_TEXT_BYTES = 100;
+/** Of the tables, after the texts; not in records that early versions wrote. */
+const TABLES_BYTES = 16;
 
 export interface SnapshotRecord {
   readonly uuid: string;
@@ -38,6 +40,11 @@ export interface SnapshotRecord {
   readonly epoch: string;
   /** Path of the image when it was taken, cut to 512 bytes; "-" for standard input. */
   readonly image: string;
+  /**
+   * Digest of the snapshot's tables (`Roots.digestOf`), in hexadecimal; undefined where an early version made the record,
+   * and until the snapshot is published.
+   */
+  readonly tables?: string | undefined;
 }
 
 /** Cuts text to `limit` bytes of UTF-8 without splitting a character. */
@@ -102,12 +109,12 @@ export const encodeRecord = (record: SnapshotRecord, entry: SnapshotEntry): Buff
   texts.forEach((text, i) => {
     fixed.writeUInt16BE(text.length, LENGTHS_AT + 2 * i);
   });
-  const body = Buffer.concat([fixed, ...texts]);
+  const body = Buffer.concat([fixed, ...texts, Buffer.from(record.tables ?? '', 'hex')]);
   return Buffer.concat([body, checksum(sealedBytes(entry, body, body.length))]);
 };
 
 export const MAX_RECORD_BYTES =
-  FIXED_BYTES + 3 * MAX_SHORT_TEXT_BYTES + MAX_TEXT_BYTES + CHECKSUM_BYTES;
+  FIXED_BYTES + 3 * MAX_SHORT_TEXT_BYTES + MAX_TEXT_BYTES + TABLES_BYTES + CHECKSUM_BYTES;
 if (MAX_RECORD_BYTES > MAX_PRIVATE_BYTES) throw new Error('a record may not fit its snapshot');
 
 /** The words of a record; undefined where there is none. */
@@ -154,7 +161,14 @@ export const decodeRecord = (path: string, entry: SnapshotEntry): SnapshotRecord
     throw untraced('store-unsupported', { path, feature });
   }
   const hex = raw.toString('hex', UUIDS_AT, end);
-  const record = fieldsOf(hex, words, textsOf(path, raw, hex.slice(LENGTHS_DIGIT)));
+  const textsEnd = endOfTexts(words);
+  if (textsEnd > end) {
+    throw untraced('store-damaged', { path, problem: "a snapshot's record is cut short" });
+  }
+  const key = hex.slice(LENGTHS_DIGIT, 2 * (textsEnd - UUIDS_AT));
+  const after = hex.slice(2 * (textsEnd - UUIDS_AT), 2 * (textsEnd + TABLES_BYTES - UUIDS_AT));
+  const tables = after.length === 2 * TABLES_BYTES ? after : undefined;
+  const record = fieldsOf(hex, words, textsOf(raw, key), tables);
   const { imageSize, storedClusters, storedBytes } = record;
   // None that nvsnap wrote is past 2^53.
   if (Math.max(imageSize, storedClusters, storedBytes) > Number.MAX_SAFE_INTEGER) {
@@ -170,17 +184,20 @@ type Texts = Pick<SnapshotRecord, 'tool' | 'dirty' | 'epoch' | 'image'>;
 /** The lengths and the texts of the record that was looked at last, in hexadecimal: the next often has the same. */
 let last: { readonly key: string; readonly texts: Texts } | undefined;
 
+const endOfTexts = (words: DataView): number =>
+  FIXED_BYTES +
+  words.getUint16(LENGTHS_AT) +
+  words.getUint16(LENGTHS_AT + 2) +
+  words.getUint16(LENGTHS_AT + 4) +
+  words.getUint16(LENGTHS_AT + 6);
+
 /** The texts, of which `key` is all there is in hexadecimal. */
-const textsOf = (path: string, raw: Buffer, key: string): Texts => {
+const textsOf = (raw: Buffer, key: string): Texts => {
   if (last?.key === key) return last.texts;
-  const end = raw.length - CHECKSUM_BYTES;
   let at = FIXED_BYTES;
   const next = (i: number): string => {
     const from = at;
     at += raw.readUInt16BE(LENGTHS_AT + 2 * i);
-    if (at > end) {
-      throw untraced('store-damaged', { path, problem: "a snapshot's record is cut short" });
-    }
     return raw.toString('utf8', from, at);
   };
   const texts = { tool: next(0), dirty: next(1), epoch: next(2), image: next(3) };
@@ -189,7 +206,12 @@ const textsOf = (path: string, raw: Buffer, key: string): Texts => {
 };
 
 /** All fields; `hex` has those from the uuid on. */
-const fieldsOf = (hex: string, words: DataView, texts: Texts): SnapshotRecord => {
+const fieldsOf = (
+  hex: string,
+  words: DataView,
+  texts: Texts,
+  tables: string | undefined,
+): SnapshotRecord => {
   // Before its own uuid: it is the one that was written last, where the snapshot before is the parent.
   const parent = formatUuid(hex.slice(32, 64));
   return {
@@ -204,5 +226,6 @@ const fieldsOf = (hex: string, words: DataView, texts: Texts): SnapshotRecord =>
     dirty: texts.dirty,
     epoch: texts.epoch,
     image: texts.image,
+    ...(tables === undefined ? {} : { tables }),
   };
 };

@@ -57,8 +57,6 @@ export class Store {
   readonly #snapshotTable: Buffer;
   #snapshots: readonly Snapshot[] | undefined;
   readonly #l1s = new Map<string, Table>();
-  /** For `peekL2`. */
-  #scratch: Buffer | undefined;
   /** Length of the file when it was opened: nothing that its tables lead to was added later. */
   readonly #fileBytes: number;
 
@@ -276,15 +274,10 @@ export class Store {
     this.#damaged(`the L2 table at ${offset} does not begin on a cluster boundary`);
   }
 
-  /**
-   * The words of the L2 table at a host byte offset, in memory that the next call overwrites: for whoever goes through
-   * all tables of a large disk.
-   */
-  peekL2(offset: HostOffset): Table {
+  /** Fills `raw`, of one cluster, with the L2 table at a host byte offset, as it is on disk. */
+  readL2(raw: Buffer, offset: HostOffset): void {
     this.#checkL2(offset);
-    this.#scratch ??= Buffer.alloc(this.geometry.clusterSize);
-    this.readInto(this.#scratch, offset, 'the L2 table');
-    return Table.over(this.#scratch);
+    this.readInto(raw, offset, 'the L2 table');
   }
 
   /** Reads the L2 table at a host byte offset. */

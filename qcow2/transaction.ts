@@ -16,13 +16,15 @@ import {
 } from './header.js';
 import { Placer } from './placer.js';
 import { claimedDigestL1, encodeRecord } from './record.js';
+import { Recount } from './recount.js';
 import { hasHeadroom, REFCOUNT_ORDER, Refcounts } from './refcounts.js';
+import { Roots, rootsOf } from './roots.js';
 import { encodeSeal, isSeal } from './seal.js';
 import type { Snapshot } from './snapshot.js';
 import { encodeSnapshots, type SnapshotEntry } from './snapshots.js';
 import type { Store } from './store.js';
 import { Table } from './table.js';
-import { clearCopied, type TableSink } from './tree.js';
+import type { TableSink } from './tree.js';
 import { highOf, lowOf, offsetOf } from './words.js';
 
 /** A snapshot as the next generation shall have it; with `l1`, its table is new. */
@@ -35,15 +37,19 @@ const MAX_PUNCH_BYTES = 2 ** 30;
 
 export class Transaction implements TableSink {
   readonly #store: Store;
+  readonly #roots: Roots;
   readonly refcounts: Refcounts;
   readonly placer: Placer;
+  readonly #recount: Recount;
   #metadataBytes = 0;
   #publishing = false;
   /** Clusters of the file as it was published when this began. */
   readonly #before: number;
 
-  private constructor(store: Store, refcounts: Refcounts) {
+  private constructor(store: Store, refcounts: Refcounts, proven: boolean) {
     this.#store = store;
+    this.#roots = new Roots(store);
+    this.#recount = new Recount(store, this.#roots, refcounts, proven);
     this.refcounts = refcounts;
     this.#before = refcounts.end;
     this.placer = new Placer(store.path, store.geometry, refcounts);
@@ -64,8 +70,9 @@ export class Transaction implements TableSink {
     // the last commit left them they are right; after other programs, or damage, the tables must say so.
     const sealed = store.extensions.find(isSeal)?.data;
     const whole = store.file.size() >= refcounts.end * store.geometry.clusterSize;
-    if (!sealed?.equals(refcounts.seal) || !whole) proveRefcounts(store);
-    return new Transaction(store, refcounts);
+    const proven = !sealed?.equals(refcounts.seal) || !whole;
+    if (proven) proveRefcounts(store);
+    return new Transaction(store, refcounts, proven);
   }
 
   /** Refuses a take of `clusters` guest clusters that could overflow a limit, before the first byte is written. */
@@ -89,6 +96,11 @@ export class Transaction implements TableSink {
       const problem = `the L1 table of snapshot ${JSON.stringify(entry.tag)} ${misfit}`;
       throw fault('store-damaged', { path, problem });
     }
+  }
+
+  /** Snapshots that were dropped, and whose clusters stay taken: their tables had changed. */
+  get leaked(): readonly Snapshot[] {
+    return this.#recount.leaked;
   }
 
   /** Bytes of tables, digests and refcounts written so far. */
@@ -120,16 +132,20 @@ export class Transaction implements TableSink {
 
   /**
    * Makes `next` the store's snapshots, oldest first; the last becomes the active state. Resolves
-   * when that is durable. On any failure the old generation stays published.
+   * when that is durable. On any failure the old generation stays published. `basis`: the snapshot whose tables what is
+   * new in `next` began with.
    */
-  async publish(next: readonly NextSnapshot[]): Promise<void> {
+  async publish(next: readonly NextSnapshot[], basis?: Snapshot): Promise<void> {
     this.#checkTables(next);
+    this.#recount.plan(new Set<Snapshot>(next));
     this.placer.finish();
     const diskSize = Math.max(
       0,
       ...next.map(({ entry }) => entry.diskSize ?? this.#store.header.diskSize),
     );
-    const placed = next.map((snapshot) => this.#placeL1(this.#makeRoom(snapshot, diskSize)));
+    const placed = next.map((snapshot) => this.#place(snapshot, diskSize));
+    // Here, where most of its tables have just been read for the new snapshot.
+    if (basis) this.#checkBasis(basis);
     const active = this.#activeTable(next.at(-1), placed.at(-1), diskSize);
     const activeOffset = this.#writeAdjacent(active.encode());
     const table = encodeSnapshots(
@@ -137,8 +153,8 @@ export class Transaction implements TableSink {
       placed.map(({ entry }) => entry),
     );
     const snapshotsOffset = next.length === 0 ? 0 : this.#writeAdjacent(table);
-    this.#count(placed, active);
-    this.#countTables(placed, { active, activeOffset, snapshotsOffset, tableBytes: table.length });
+    const tableBytes = table.length;
+    this.#recount.count({ placed, active, activeOffset, snapshotsOffset, tableBytes });
     const refcountTable = this.refcounts.relocate(
       {
         offset: this.#store.header.refcountTableOffset,
@@ -233,11 +249,17 @@ export class Transaction implements TableSink {
     };
   }
 
-  /** Writes a new L1 table, and the record that goes with it. */
-  #placeL1(snapshot: NextSnapshot): NextSnapshot {
-    const { l1 } = snapshot;
-    if (!l1) return snapshot;
-    const { record } = snapshot;
+  /** Writes a snapshot's L1 table, if it needs a new one, and the record that goes with it. */
+  #place(snapshot: NextSnapshot, diskSize: number): NextSnapshot {
+    const roomy = this.#makeRoom(snapshot, diskSize);
+    if (!roomy.l1) return roomy;
+    // Tables that are not what they were must not pass for it in their new place.
+    const isSound = snapshot.l1 !== undefined || this.#roots.stateOf(snapshot) === 'sound';
+    return this.#placeL1(roomy, roomy.l1, isSound);
+  }
+
+  /** Writes a new L1 table; the record says what it leads to when that `isSound`. */
+  #placeL1({ entry: old, record }: NextSnapshot, l1: Table, isSound: boolean): NextSnapshot {
     if (l1.byteLength > MAX_L1_BYTES) {
       throw fault('store-full', {
         path: this.#store.path,
@@ -246,15 +268,15 @@ export class Transaction implements TableSink {
     }
     this.#clearCopied(l1);
     const entry: SnapshotEntry = {
-      ...snapshot.entry,
+      ...old,
       l1Offset: this.#writeAdjacent(l1.encode()),
       l1Entries: l1.length,
     };
-    return {
-      entry: record ? { ...entry, extra: encodeRecord(record, entry) } : entry,
-      record,
-      l1,
-    };
+    if (!record) return { entry, record, l1 };
+    const noted = isSound
+      ? { ...record, tables: this.#roots.digestOf(l1, record.digestL1) }
+      : record;
+    return { entry: { ...entry, extra: encodeRecord(noted, entry) }, record: noted, l1 };
   }
 
   /**
@@ -262,13 +284,20 @@ export class Transaction implements TableSink {
    * copied without them.
    */
   #clearCopied(l1: Table): void {
-    for (let i = 0; i < l1.length; i += 1) {
-      const offset = offsetOf(l1.hi(i), l1.lo(i));
-      if (offset === 0) continue;
-      const table = this.#store.peekL2(offset);
-      const fresh = clearCopied(table) ? this.writeCluster(table.encode()) : offset;
+    for (const [i, offset] of rootsOf(l1)) {
+      const { table, copied } = this.#roots.look(offset);
+      const fresh = copied ? this.writeCluster(table.encode()) : offset;
       l1.set(i, highOf(fresh), lowOf(fresh));
     }
+  }
+
+  /** Refuses what was built upon a snapshot whose tables are not those that it was made with. */
+  #checkBasis(snapshot: Snapshot): void {
+    if (this.#roots.stateOf(snapshot) !== 'changed') return;
+    const { path } = this.#store;
+    const name = JSON.stringify(snapshot.entry.tag);
+    const problem = `the tables of snapshot ${name} are not those that it was taken with`;
+    throw fault('store-damaged', { path, problem });
   }
 
   /** The active L1: the disk part of the newest snapshot's, as long as the disk. */
@@ -287,53 +316,6 @@ export class Transaction implements TableSink {
       table.set(i, highOf(offset), lowOf(offset));
     }
     return table;
-  }
-
-  /** Brings the refcounts of L2 tables and everything below them from the old roots to the new. */
-  #count(placed: readonly NextSnapshot[], active: Table): void {
-    const deltas = new Map<HostOffset, number>();
-    const root = (l1: Table, sign: 1 | -1): void => {
-      for (let i = 0; i < l1.length; i += 1) {
-        const offset = offsetOf(l1.hi(i), l1.lo(i));
-        if (offset !== 0) deltas.set(offset, (deltas.get(offset) ?? 0) + sign);
-      }
-    };
-    root(active, 1);
-    root(this.#store.activeL1(), -1);
-    const kept = new Set(placed.map(({ entry }) => entry.l1Offset));
-    for (const { l1 } of placed) if (l1) root(l1, 1);
-    for (const { entry } of this.#store.snapshots) {
-      if (!kept.has(entry.l1Offset)) root(this.#store.l1(entry), -1);
-    }
-    // Additions first, so that no count passes through zero on its way.
-    for (const [offset, delta] of deltas) if (delta > 0) this.#bumpL2(offset, delta);
-    for (const [offset, delta] of deltas) if (delta < 0) this.#bumpL2(offset, delta);
-  }
-
-  #bumpL2(offset: HostOffset, delta: number): void {
-    const { geometry } = this.#store;
-    this.refcounts.bump(geometry.hostCluster(offset), delta);
-    this.refcounts.bumpEntries(this.#store.peekL2(offset), delta);
-  }
-
-  /** Counts the tables themselves: L1 tables and the snapshot table, new and old. */
-  #countTables(
-    placed: readonly NextSnapshot[],
-    made: { active: Table; activeOffset: number; snapshotsOffset: number; tableBytes: number },
-  ): void {
-    const { header, snapshots, snapshotTableBytes } = this.#store;
-    const { refcounts } = this;
-    const kept = new Set(snapshots.map(({ entry }) => entry.l1Offset));
-    refcounts.bumpBytes(made.activeOffset, made.active.byteLength, 1);
-    refcounts.bumpBytes(made.snapshotsOffset, made.tableBytes, 1);
-    for (const { entry, l1 } of placed)
-      if (l1) refcounts.bumpBytes(entry.l1Offset, l1.byteLength, 1);
-    for (const { entry } of placed) kept.delete(entry.l1Offset);
-    for (const { entry } of snapshots) {
-      if (kept.has(entry.l1Offset)) refcounts.bumpBytes(entry.l1Offset, entry.l1Entries * 8, -1);
-    }
-    refcounts.bumpBytes(header.l1Offset, header.l1Entries * 8, -1);
-    refcounts.bumpBytes(header.snapshotsOffset, snapshotTableBytes, -1);
   }
 
   /** The header's sector: fields and extensions, exactly what one write publishes. */

@@ -13,16 +13,12 @@ export interface TableSink {
 }
 
 /** Clears bit 63 of every entry; true when one was set. */
-export const clearCopied = (table: Table): boolean => {
-  let any = false;
-  const { length } = table;
-  for (let i = 0; i < length; i += 1) {
-    const hi = table.hi(i);
-    if ((hi & COPIED_HI) === 0) continue;
-    table.set(i, (hi & ~COPIED_HI) >>> 0, table.lo(i));
-    any = true;
-  }
-  return any;
+export const clearCopied = ({ halves }: Table): boolean => {
+  let all = 0;
+  for (let i = 1; i < halves.length; i += 2) all |= halves[i] as number;
+  if ((all & COPIED_HI) === 0) return false;
+  for (let i = 1; i < halves.length; i += 2) halves[i] = (halves[i] as number) & ~COPIED_HI;
+  return true;
 };
 
 /** Writes the L2 tables below one part of a new L1 table. */

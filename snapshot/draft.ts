@@ -278,7 +278,8 @@ export class Draft {
       image: identity.image,
     };
     const entry = newEntry(store, identity, this.#feed.imageSize, built);
-    await this.#transaction.publish([...store.snapshots, { entry, record, l1: built.l1 }]);
+    const next = [...store.snapshots, { entry, record, l1: built.l1 }];
+    await this.#transaction.publish(next, this.#parent);
     return entry;
   }
 

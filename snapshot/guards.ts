@@ -2,7 +2,7 @@
 
 import fs from 'node:fs';
 import { Fault, fault } from '../disk/index.js';
-import { type CodecName, offsetOf, type Snapshot, type Store, type Table } from '../qcow2/index.js';
+import { type CodecName, type Snapshot, type Store, shownSnapshot } from '../qcow2/index.js';
 import { LEVELS } from '../stages/index.js';
 import { DEDUPS, type Dedup } from './draft.js';
 import { LATEST, NONE, usableSnapshot } from './names.js';
@@ -18,24 +18,11 @@ export const chooseParent = (store: Store, wanted: string): Snapshot | undefined
   return store.snapshots.findLast(({ record, damage }) => record && !damage) ?? parent;
 };
 
-const tableOffset = (l1: Table, i: number): number => offsetOf(l1.hi(i), l1.lo(i));
-
 /** Refuses when another program has changed the active state and kept it in no snapshot. */
 export const checkActive = (store: Store): void => {
   const active = store.activeL1();
-  if (active.isEmpty()) return;
-  // Past the disk lies vmstate, which "qemu-img snapshot -a" takes over as it is.
-  const disk = Math.min(active.length, store.geometry.l1Entries(store.header.diskSize));
-  const same = store.snapshots.toReversed().some(({ entry }) => {
-    const l1 = store.l1(entry);
-    const entries = store.geometry.l1Entries(entry.diskSize ?? store.header.diskSize);
-    for (let i = 0; i < disk; i += 1) {
-      const theirs = i < entries ? tableOffset(l1, i) : 0;
-      if (tableOffset(active, i) !== theirs) return false;
-    }
-    return true;
-  });
-  if (!same) throw fault('store-changed', { path: store.path });
+  if (active.isEmpty() || shownSnapshot(store, active)) return;
+  throw fault('store-changed', { path: store.path });
 };
 
 export const checkLevel = (codec: CodecName, level: number | undefined): void => {

@@ -56,7 +56,13 @@ export type { StageOptions } from './plugged.js';
 export { applyPolicy, KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
 export { type KeptSnapshot, type PruneOptions, type PruneResult, prune } from './prune.js';
 export type { Range } from './ranges.js';
-export { type RemovedSnapshot, type RemoveOptions, type RemoveResult, remove } from './remove.js';
+export {
+  leakNotice,
+  type RemovedSnapshot,
+  type RemoveOptions,
+  type RemoveResult,
+  remove,
+} from './remove.js';
 export { type RestoreOptions, type RestoreResult, restore } from './restore.js';
 export type { RunOptions } from './run-options.js';
 export {

@@ -4,7 +4,7 @@ import { fault } from '../disk/index.js';
 import type { Snapshot } from '../qcow2/index.js';
 import { checkActive } from './guards.js';
 import { applyPolicy, KEEP_RULES, type KeepPolicy, type KeepRule } from './policy.js';
-import { describeRemoved, dropSnapshots, type RemovedSnapshot } from './remove.js';
+import { describeRemoved, dropSnapshots, type RemovedSnapshot, type Space } from './remove.js';
 import { openExisting } from './store.js';
 
 export interface PruneOptions {
@@ -24,16 +24,13 @@ export interface KeptSnapshot extends RemovedSnapshot {
   readonly rules: readonly KeepRule[];
 }
 
-/** What a prune did, or would do. Sizes in bytes, times in milliseconds. */
-export interface PruneResult {
+/** What a prune did, or would do; a dry run gives nothing back. Sizes in bytes, times in milliseconds. */
+export interface PruneResult extends Space {
   readonly store: string;
   readonly dryRun: boolean;
   /** Newest first, both. */
   readonly kept: readonly KeptSnapshot[];
   readonly removed: readonly RemovedSnapshot[];
-  /** Bytes on disk that the store takes less than before; 0 for a dry run. */
-  readonly freedBytes: number;
-  readonly storeBytes: number;
   readonly elapsedMs: number;
 }
 
@@ -76,7 +73,7 @@ export const prune = async (options: PruneOptions): Promise<PruneResult> => {
     const dropped = newest.filter((_, i) => rules[i]?.length === 0);
     const idle = options.dryRun === true || dropped.length === 0;
     const space = idle
-      ? { freedBytes: 0, storeBytes: store.file.size() }
+      ? { freedBytes: 0, storeBytes: store.file.size(), leaked: [] }
       : await dropSnapshots(target, new Set(dropped), options.punch ?? true);
     return {
       store: options.store,

@@ -24,15 +24,21 @@ export interface RemovedSnapshot {
   readonly uuid: string | null;
 }
 
+/** What a removal gave back. Sizes in bytes. */
+export interface Space {
+  /** Bytes on disk that the store takes less than before. */
+  readonly freedBytes: number;
+  readonly storeBytes: number;
+  /** Tags of snapshots whose tables were damaged: what they used stays taken, since nobody can tell what it was. */
+  readonly leaked: readonly string[];
+}
+
 /** What a removal did. Sizes in bytes, times in milliseconds. */
-export interface RemoveResult {
+export interface RemoveResult extends Space {
   readonly store: string;
   readonly removed: readonly RemovedSnapshot[];
   /** Snapshots that are left. */
   readonly kept: number;
-  /** Bytes on disk that the store takes less than before. */
-  readonly freedBytes: number;
-  readonly storeBytes: number;
   readonly elapsedMs: number;
 }
 
@@ -47,7 +53,7 @@ export const dropSnapshots = async (
   { store }: WritableStore,
   dropped: ReadonlySet<Snapshot>,
   punch: boolean,
-): Promise<{ freedBytes: number; storeBytes: number }> => {
+): Promise<Space> => {
   const before = store.file.allocated();
   const transaction = Transaction.begin(store);
   try {
@@ -57,8 +63,19 @@ export const dropSnapshots = async (
     throw error instanceof Fault ? error : ioFault(error, store.path, 'write');
   }
   transaction.reclaim(punch);
-  return { freedBytes: before - store.file.allocated(), storeBytes: store.file.size() };
+  return {
+    freedBytes: before - store.file.allocated(),
+    storeBytes: store.file.size(),
+    leaked: transaction.leaked.map(({ entry }) => entry.tag),
+  };
 };
+
+/** What is to be known of a removal that could not give everything back; undefined when it could. */
+export const leakNotice = (leaked: readonly string[]): string | undefined =>
+  leaked.length === 0
+    ? undefined
+    : `The tables of ${leaked.map((tag) => JSON.stringify(tag)).join(', ')} were damaged, so what only they used stays taken; ` +
+      'a copy that "nvsnap convert" makes has none of it.';
 
 /** Removes snapshots, all or none. Rejects with a Fault, and then the store is as it was. */
 export const remove = async (options: RemoveOptions): Promise<RemoveResult> => {

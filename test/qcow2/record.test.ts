@@ -64,6 +64,19 @@ t.test('a record, field by field', async (t) => {
   t.same(decoded(ENTRY, encodeRecord(RECORD, ENTRY)), RECORD);
 });
 
+t.test(
+  'the digest of the tables comes after the texts, unless the record is an early one',
+  async (t) => {
+    const tables = 'b0b1b2b3b4b5b6b7b8b9babbbcbdbebf';
+    const raw = encodeRecord({ ...RECORD, tables }, ENTRY);
+    t.same(raw, sealed(Buffer.concat([BODY, bytes(tables)])).extra);
+    t.same(decoded(ENTRY, raw), { ...RECORD, tables });
+    // Of two in a row with the same texts each has its own.
+    const other = { ...RECORD, tables: tables.replace('b0', 'c0') };
+    t.same(decoded(ENTRY, encodeRecord(other, ENTRY)), other);
+  },
+);
+
 t.test('a snapshot of another program has none', async (t) => {
   t.equal(decodeRecord('x', ENTRY), undefined);
   t.equal(decoded(ENTRY, Buffer.alloc(200)), undefined);
