@@ -89,6 +89,7 @@ export const updateFrom = async (update: Update, options: RunOptions): Promise<U
     ...readingSteps(update, crew),
     stages.deliver({ output: spec, manner, shift, ...window }, crew('deliver', 1, false)),
   ]);
+  output.begin();
   let changedBytes = 0;
   const reports = await withPools(options, (pools) =>
     run({

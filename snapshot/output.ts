@@ -32,6 +32,8 @@ export interface Output {
   readonly manner: Manner;
   /** What is subtracted from an image offset to get one in the output. */
   readonly shift: number;
+  /** Makes it as long as it is to be; called when all is planned, and before anything is delivered. */
+  begin(): void;
   /** Makes image bytes read as zeros, where that needs to be done; returns how many were not before. */
   zeros(range: Extent): Promise<number>;
   /** Gives it its name. */
@@ -53,6 +55,7 @@ export interface OutputUse {
   readonly inPlace: boolean;
 }
 
+const asItIs = (): void => {};
 const nothing = async (): Promise<number> => 0;
 
 /** Zeros are made in steps of this; signals are heard between. */
@@ -89,6 +92,7 @@ const openOver = ({ path, window }: OutputUse): Output => {
     spec: file.spec,
     manner: 'over',
     shift: window.start,
+    begin: asItIs,
     zeros: async ({ start, end }) => {
       for (let at = start; at < end; at += ZERO_STEP_BYTES) {
         file.zero(at - window.start, Math.min(ZERO_STEP_BYTES, end - at));
@@ -101,14 +105,11 @@ const openOver = ({ path, window }: OutputUse): Output => {
   };
 };
 
-/** Makes a file as long as the image; with a range only, it must be so already. */
-const fitLength = (file: File, { path, window, imageBytes }: OutputUse): void => {
+/** Refuses a file that is not as long as the image where only a range is wanted. */
+const checkLength = (file: File, { path, window, imageBytes }: OutputUse): void => {
   const size = file.size();
-  if (size === imageBytes) return;
-  if (window.end - window.start < imageBytes) {
-    throw unsuitable(path, `it has ${size} bytes, and the image has ${imageBytes}`);
-  }
-  file.truncate(imageBytes);
+  if (size === imageBytes || window.end - window.start === imageBytes) return;
+  throw unsuitable(path, `it has ${size} bytes, and the image has ${imageBytes}`);
 };
 
 const openUpdate = (use: OutputUse, stat: fs.Stats): Output => {
@@ -117,7 +118,7 @@ const openUpdate = (use: OutputUse, stat: fs.Stats): Output => {
   const close = (): void => file.close();
   if (stat.isFile()) {
     try {
-      fitLength(file, use);
+      checkLength(file, use);
     } catch (error) {
       close();
       throw error;
@@ -127,6 +128,9 @@ const openUpdate = (use: OutputUse, stat: fs.Stats): Output => {
     spec: file.spec,
     manner: 'update',
     shift: 0,
+    begin: () => {
+      if (stat.isFile() && file.size() !== imageBytes) file.truncate(imageBytes);
+    },
     zeros: (range) => clear(file, range),
     finish: close,
     discard: close,
@@ -147,6 +151,7 @@ const openStream = ({ window }: OutputUse): Output => {
     spec: { path, fd },
     manner: 'stream',
     shift: window.start,
+    begin: asItIs,
     zeros: nothing,
     finish: close,
     discard: close,
@@ -178,6 +183,7 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
     spec: file.spec,
     manner: 'fresh',
     shift: window.start,
+    begin: asItIs,
     zeros: nothing,
     finish: () => {
       close();

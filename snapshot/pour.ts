@@ -17,6 +17,8 @@ export interface Pouring extends Omit<Reading, 'zerosToo' | 'mostBatchBytes'> {
   /** Where it goes, and how. */
   readonly output: Omit<stages.DeliverOptions, 'start' | 'end'>;
   zeros(range: Extent): void | Promise<unknown>;
+  /** Called when all is planned: from here on the output may be changed. */
+  begin?(): void;
   /** Hears of every batch when it has been delivered. */
   delivered?(batch: Batch): void;
 }
@@ -66,6 +68,7 @@ export const pour = async (pouring: Pouring, options: RunOptions): Promise<Poure
       ];
     },
   );
+  pouring.begin?.();
   const reports = await withPools(options, (pools) =>
     run({
       ...plan,

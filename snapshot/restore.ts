@@ -137,6 +137,7 @@ const move = async (job: Job): Promise<Moved> => {
       window,
       output: { output: spec, manner, shift },
       bad,
+      begin: () => output.begin(),
       zeros: async (range) => {
         changedBytes += await output.zeros(range);
       },

@@ -8,6 +8,7 @@ import { restore, take } from '../../snapshot/index.js';
 import { contentOf, loopDevice, overwrite } from '../tools/device.js';
 import { EDITS } from '../tools/edits.js';
 import { allocatedBytes, copyState, diskDir, patch, Random } from '../tools/files.js';
+import { qemu } from '../tools/foreign.js';
 import { smallDisk } from '../tools/mount.js';
 import { MAIN, nvsnap, start } from '../tools/nvsnap.js';
 
@@ -174,6 +175,29 @@ t.test('what a restore refuses, before anything is touched', async (t) => {
   t.ok(fs.readFileSync(image).equals(text));
   t.equal(fs.readFileSync(part, 'utf8'), 'short');
   t.notOk(fs.existsSync(output));
+});
+
+t.test('a copy of another length stays as it is when an update is refused', async (t) => {
+  const { folder, image, store, output: copy } = await makeStore(t);
+  const foreign = join(folder, 'foreign.qcow2');
+  qemu('convert', '-O', 'qcow2', image, foreign);
+  qemu('snapshot', '-c', 'theirs', foreign);
+  for (const [from, snapshot] of [
+    [store, 'a'],
+    [foreign, 'theirs'],
+  ] as const) {
+    for (const text of ['short', 'long '.repeat(SIZE / 4)]) {
+      fs.writeFileSync(copy, text);
+      for (const [args, stderr] of [
+        [['--memory', '1M'], /too little/],
+        [['--threads', '1000'], /not a number of threads/],
+      ] as const) {
+        const words = ['restore', from, snapshot, copy, '--in-place', ...args];
+        t.match(await nvsnap(words), { status: 2, stderr }, words.join(' '));
+      }
+      t.ok(fs.readFileSync(copy, 'utf8') === text, 'not a byte more or less');
+    }
+  }
 });
 
 t.test('a disk that is full ends an update with one sentence', async (t) => {
