@@ -3,7 +3,7 @@
 // { code, details } and is said in the same words on the other side.
 
 import { type Saying, say } from './saying.js';
-import { formatSize } from './units.js';
+import { formatSize, formatSizeDown, formatSizeUp } from './units.js';
 import { VM_SAYINGS } from './vm-faults.js';
 
 const at = (offset: number): string => `offset ${offset} (0x${offset.toString(16)})`;
@@ -229,7 +229,7 @@ const CATALOGUE = {
   // the benchmark
   'bench-space': (d: { dir: string; free: number; needed: number }) =>
     say(
-      `${d.dir} has ${formatSize(d.free)} free, and up to ${formatSize(d.needed)} are needed.`,
+      `${d.dir} has ${formatSizeDown(d.free)} free, and up to ${formatSizeUp(d.needed)} are needed.`,
       'Choose another --dir, smaller images with --size and --big, or some cases with --only.',
     ),
   'bench-wrong': (d: { who: string; offset: number }) =>
@@ -286,7 +286,7 @@ const CATALOGUE = {
   cancelled: (d: { by: string }) => say(`Stopped by ${d.by}.`, 'The store is as it was before.'),
   'memory-too-small': (d: { given: number; needed: number }) =>
     say(
-      `${formatSize(d.given)} of memory is too little: the pipeline needs at least ${formatSize(d.needed)}.`,
+      `${formatSizeDown(d.given)} of memory is too little: the pipeline needs at least ${formatSizeUp(d.needed)}.`,
       'Give a larger --memory.',
     ),
 } as const;

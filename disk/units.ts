@@ -45,10 +45,17 @@ export const parseSize = (text: string): Bytes | undefined => {
 
 const SIZE_NAMES = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
-/** Writes bytes as a person reads them: 1536 → "1.5 KiB". */
-export const formatSize = (value: number): string => {
+const written = (value: number, round: (digits: number) => number): string => {
   const power = value < 1024 ? 0 : Math.floor(Math.log2(value) / 10);
   const step = Math.min(power, SIZE_NAMES.length - 1);
   const scaled = value / 1024 ** step;
-  return `${step === 0 ? Math.round(scaled) : scaled.toFixed(scaled < 10 ? 2 : 1)} ${SIZE_NAMES[step]}`;
+  const digits = step === 0 ? 0 : scaled < 10 ? 2 : 1;
+  return `${(round(scaled * 10 ** digits) / 10 ** digits).toFixed(digits)} ${SIZE_NAMES[step]}`;
 };
+
+/** Writes bytes as a person reads them: 1536 → "1.50 KiB". */
+export const formatSize = (value: number): string => written(value, Math.round);
+
+/** The same of what is needed, and of what there is: that the two differ, and which is the larger, can be read. */
+export const formatSizeUp = (value: number): string => written(value, Math.ceil);
+export const formatSizeDown = (value: number): string => written(value, Math.floor);

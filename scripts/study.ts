@@ -8,7 +8,7 @@ import { Scratch } from '../bench/measure/scratch.js';
 import { exists } from '../bench/study/evolving.js';
 import { type StudyOptions, study } from '../bench/study/study.js';
 import { describeStudy } from '../bench/study/study-table.js';
-import { formatSize, parseSize } from '../disk/index.js';
+import { formatSizeDown, formatSizeUp, parseSize } from '../disk/index.js';
 import { VERSION } from '../snapshot/index.js';
 
 const ALL_SIZES = '4K,8K,16K,32K,64K,128K,256K,512K,1M,2M';
@@ -88,7 +88,7 @@ const checkSpace = ({ size, sizes, dir }: Words): void => {
   const free = freeBytes(dir);
   if (free >= needed) return;
   throw new Error(
-    `${dir} has ${formatSize(free)} free, and up to ${formatSize(needed)} are needed: ` +
+    `${dir} has ${formatSizeDown(free)} free, and up to ${formatSizeUp(needed)} are needed: ` +
       'choose another --dir, a smaller --size or fewer --sizes.',
   );
 };

@@ -3,6 +3,7 @@
 import {
   DIGEST_BYTES,
   formatSize,
+  formatSizeUp,
   type GuestCluster,
   guestCluster,
   hostOffset,
@@ -203,7 +204,7 @@ export class Draft {
       if (signal?.aborted) throw abortFault(signal);
     });
     if (typeof found !== 'number') return found;
-    const needed = formatSize(memoryToSpare(found, clusterSize));
+    const needed = formatSizeUp(memoryToSpare(found, clusterSize));
     events?.emit(
       'notice',
       `What moved within the image is stored again: to look for it in ${parent.entry.tag} takes ` +

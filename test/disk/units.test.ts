@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { fault } from '../../disk/faults.js';
 import {
   bytes,
   formatSize,
@@ -52,6 +53,25 @@ t.test('a size is written with its unit', async (t) => {
     [2048 * TiB, '2.00 PiB'],
   ];
   for (const [value, text] of table) t.equal(formatSize(value), text);
+});
+
+t.test('what is too little is never written as what is needed', async (t) => {
+  const sizes = fc.maxSafeNat().map((value) => 1 + (value % TiB));
+  fc.assert(
+    fc.property(sizes, fc.integer({ min: 1, max: 4096 }), (needed, less) => {
+      const given = Math.max(0, needed - less);
+      const { message } = fault('memory-too-small', { given, needed });
+      const [has = '', needs = ''] = message.match(/[\d.]+ \w*B/g) ?? [];
+      const bytesIn = (text: string): number => Number.parseFloat(text) * unitOf(text);
+      return bytesIn(has) <= given && bytesIn(needs) >= needed;
+    }),
+  );
+  t.match(fault('memory-too-small', { given: 64 * MiB, needed: 64 * MiB + 1 }), {
+    message: '64.0 MiB of memory is too little: the pipeline needs at least 64.1 MiB.',
+  });
+  t.match(fault('bench-space', { dir: '/d', free: 10 * GiB - 1, needed: 10 * GiB }), {
+    message: '/d has 9.99 GiB free, and up to 10.0 GiB are needed.',
+  });
 });
 
 t.test('a written size is read back to within its last digit', async (t) => {
