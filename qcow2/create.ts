@@ -6,6 +6,7 @@ import { dirname } from 'node:path';
 import {
   attachFile,
   errnoOf,
+  type Fault,
   type File,
   fault,
   giveName,
@@ -103,6 +104,23 @@ const writeDraft = async (path: string, draft: string, image: Buffer): Promise<v
   }
 };
 
+/** Where a link leads that has the store's name; undefined when there is a file, or no link. */
+const deadLink = (path: string): string | undefined => {
+  try {
+    return fs.existsSync(path) ? undefined : fs.readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+};
+
+/** Why the store's name cannot be given: something has it. */
+const nameTaken = (path: string, error: unknown): Fault => {
+  const link = deadLink(path);
+  if (link === undefined) return fault('store-exists', { path }, error);
+  const reason = `it is a symbolic link to ${link}, where no file can be found`;
+  return fault('store-unusable', { path, reason }, error);
+};
+
 /**
  * Makes an empty store at `path` and opens it for writing. It gets its name when it is durable: never
  * a half store under the real name, never over an existing file.
@@ -120,7 +138,7 @@ export const createStore = async (
     }
     syncFolder(path);
   } catch (error) {
-    if (errnoOf(error) === 'EEXIST') throw fault('store-exists', { path }, error);
+    if (errnoOf(error) === 'EEXIST') throw nameTaken(path, error);
     const failed = ioFault(error, path, 'write');
     if (failed.code !== 'io-failed') throw failed;
     throw fault('store-unusable', { path, reason: reasonOf(error) }, error);

@@ -154,6 +154,18 @@ const STORES: readonly Refusal[] = [
       mustRun('mkfifo', [store]);
     },
   }),
+  ...['nowhere', 'store'].map((to) =>
+    takes([], {
+      name: `the store is a link to ${to}, which is no file`,
+      code: 'store-unusable',
+      status: 1,
+      says: new RegExp(`a symbolic link to ${to}, where no file can be found`),
+      arrange: ({ store }) => {
+        fs.rmSync(store);
+        fs.symlinkSync(to, store);
+      },
+    }),
+  ),
   ...readers({
     name: 'the store is not qcow2',
     code: 'store-not-qcow2',
