@@ -16,10 +16,11 @@ const MAX_BYTES = MiB;
 /** A command that stills a guest has done so long before. */
 const DEFAULT_TIMEOUT_MS = 60_000;
 
-/** A path with its links resolved, also of a file that is to be made. */
-const realPath = (path: string): string => {
+/** What a path leads to, the same for all names of a file: itself, or the place of one that is to be made. */
+const targetOf = (path: string): string => {
   try {
-    return fs.realpathSync(path);
+    const { dev, ino } = fs.statSync(path, { bigint: true });
+    return `${dev}:${ino}`;
   } catch {
     try {
       return join(fs.realpathSync(dirname(path)), basename(path));
@@ -72,7 +73,7 @@ const senseless = (text: Text, file: JobsFile, jobs: readonly Job[]): Mistake[] 
       const problem = `${quote(job.name)} is also the name of job ${twin + 1}`;
       mistakes.push({ position: at('name'), problem, advice: 'Give each job a name of its own.' });
     } else named.set(job.name, i);
-    const store = realPath(job.store);
+    const store = targetOf(job.store);
     const other = stores.get(store);
     if (other !== undefined) {
       const problem = `the jobs ${quote(jobs[other]?.name)} and ${quote(job.name)} have the same store`;
@@ -89,7 +90,7 @@ const senseless = (text: Text, file: JobsFile, jobs: readonly Job[]): Mistake[] 
     }
   }
   for (const [i, job] of jobs.entries()) {
-    const owner = stores.get(realPath(job.image));
+    const owner = stores.get(targetOf(job.image));
     if (owner === undefined) continue;
     const problem = `the image of ${quote(job.name)} is the store of ${quote(jobs[owner]?.name)}`;
     const advice = 'Name the NVDIMM backing file or the device.';
@@ -193,13 +194,13 @@ const sharedFolders = (
   const folders = new Map<string, MachineJob>();
   const mistakes: Mistake[] = [];
   for (const [i, machine] of machines.entries()) {
-    const other = folders.get(realPath(machine.stores));
+    const other = folders.get(targetOf(machine.stores));
     if (other) {
       const problem = `the machines ${quote(other.name)} and ${quote(machine.name)} have the same folder`;
       const advice = 'Use a folder of its own for the points of each machine.';
       mistakes.push({ position: text.find(['machines', i, 'stores']), problem, advice });
     }
-    folders.set(realPath(machine.stores), machine);
+    folders.set(targetOf(machine.stores), machine);
   }
   const names = new Set(jobs.map(({ name }) => name));
   for (const [i, { name }] of machines.entries()) {

@@ -371,4 +371,9 @@ t.test('one store under two names is one store', async (t) => {
   fs.symlinkSync('s', join(folder, 'real/other'));
   const linked = 'jobs:\n  - {image: a, store: real/s}\n  - {image: b, store: link/other}\n';
   t.match(faultOf(write(folder, linked)).message, /:3:23: .* have the same store/, 'one that is');
+  fs.linkSync(join(folder, 'real/s'), join(folder, 'hard'));
+  const hard = 'jobs:\n  - {image: a, store: real/s}\n  - {image: b, store: hard}\n';
+  t.match(faultOf(write(folder, hard)).message, /:3:23: .* have the same store/, 'a hard link');
+  const image = 'jobs:\n  - {image: a, store: real/s}\n  - {image: hard, store: b}\n';
+  t.match(faultOf(write(folder, image)).message, /:3:13: the image of "hard" is the store of "a"/);
 });
