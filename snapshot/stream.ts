@@ -8,7 +8,7 @@
 
 import { DIGEST_BYTES, fault, MiB, openDigester, parseDigestAlgorithm } from '../disk/index.js';
 import { type Batch, Kind, type SlabLayout } from '../pipeline/index.js';
-import { MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from '../qcow2/index.js';
+import { isNilUuid, MAX_CLUSTER_BITS, MIN_NEW_CLUSTER_BITS } from '../qcow2/index.js';
 
 export const MAGIC = Buffer.from('nvsnap\x1a\n', 'latin1');
 
@@ -74,6 +74,10 @@ const isCount = (value: unknown): value is number =>
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+/** True for the uuid of a snapshot. In a record, the one of zeros stands for no parent. */
+const isUuid = (value: unknown): value is string =>
+  isText(value) && UUID.test(value) && !isNilUuid(value);
+
 /** Reads a header's body. */
 export const decodeHeader = (body: Buffer): StreamHeader => {
   let value: Partial<Record<keyof StreamHeader, unknown>>;
@@ -87,9 +91,8 @@ export const decodeHeader = (body: Buffer): StreamHeader => {
     throw streamFault(`its version is ${String(value.version).slice(0, 20)}, not 1`);
   const bits = Math.log2(Number(value.clusterSize));
   const sound =
-    isText(value.uuid) &&
-    UUID.test(value.uuid) &&
-    (value.parent === null || (isText(value.parent) && UUID.test(value.parent))) &&
+    isUuid(value.uuid) &&
+    (value.parent === null || isUuid(value.parent)) &&
     (value.parentTag === null || isPlain(value.parentTag)) &&
     // The tag may be given another: it is looked at where it is used.
     isText(value.tag) &&

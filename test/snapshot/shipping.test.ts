@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { NIL_UUID } from '../../qcow2/index.js';
 import {
   exportSnapshot,
   Fault,
@@ -296,6 +297,17 @@ t.test('where an image ends apart from its parent, that cluster must come', asyn
     fs.writeFileSync(`${image}.b`, content.subarray(0, imageSize));
     await holds(t, image, target, ['a', 'b']);
     fs.writeFileSync(target, before);
+  }
+});
+
+t.test('a stream of a snapshot without a uuid, or since one, is refused', async (t) => {
+  const { folder, store, target } = await makeStore(t);
+  const header = headerOfStream(fs.readFileSync(await toFile(store, 'a')));
+  const path = join(folder, 'forged');
+  for (const field of ['uuid', 'parent']) {
+    fs.writeFileSync(path, forgeStream({ ...header, imageSize: 0, [field]: NIL_UUID }));
+    await t.rejects(fromFile(target, path), { code: 'stream-damaged', exitCode: 3 }, field);
+    t.notOk(fs.existsSync(target));
   }
 });
 
