@@ -135,11 +135,11 @@ export class SnapshotMap {
     const cluster = batch.offset / clusterSize + i;
     const entered = this.#suffer(() => {
       const table = this.#table(Math.floor(cluster / l2Entries));
-      const slot = cluster % l2Entries;
-      this.#enter(batch, i, table, slot, locator);
-      return true;
+      return this.#enter(batch, i, table, cluster % l2Entries, locator);
     });
-    if (!entered) batch.kinds[i] = Kind.damaged;
+    if (entered === undefined) batch.kinds[i] = Kind.damaged;
+    else if (!entered)
+      throw new Error(`no room in its batch for the payload of cluster ${cluster}`);
   }
 
   /** What `read` returns; undefined where tables or digests are damaged and the caller wants to go on. */
