@@ -337,9 +337,9 @@ export class Refcounts {
     this.bumpBytes(oldTable.offset, oldTable.clusters * clusterSize, -1);
     let table: Run | undefined;
     for (;;) {
-      const blocksNeeded = Math.ceil(this.#end / this.blockEntries);
       if (this.#moveChangedBlocks(moved)) continue;
-      const clusters = Math.max(1, Math.ceil((blocksNeeded * 8) / clusterSize));
+      // Of all blocks that there are: some may be past the last cluster in use.
+      const clusters = Math.max(1, Math.ceil((this.blockOffsets.length * 8) / clusterSize));
       if (table && table.count >= clusters) break;
       if (table) this.bumpBytes(table.first * clusterSize, table.count * clusterSize, -1);
       table = this.adjacent(clusters);

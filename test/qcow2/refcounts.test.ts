@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { Placer } from '../../qcow2/placer.js';
-import { decodeBlock, hasHeadroom, Refcounts } from '../../qcow2/refcounts.js';
+import { decodeBlock, hasHeadroom, Refcounts, type Run } from '../../qcow2/refcounts.js';
 import { Store } from '../../qcow2/store.js';
 import { tempDir } from '../tools/files.js';
-import { qemuImg } from '../tools/qemu.js';
+import { checkClean, qemuImg } from '../tools/qemu.js';
 import { bytes, holds } from './codecs.js';
 
 const ORDERS = [0, 1, 2, 3, 4, 5, 6] as const;
@@ -120,5 +121,45 @@ t.test('a payload of more than a cluster passes gaps that are too small, once', 
   placer.finish();
   t.equal(refcounts.nextRun(1).first, first, 'the gaps are there for what comes after');
   t.equal(refcounts.end, first + 66);
+  t.end();
+});
+
+t.test('a file whose end is free keeps the blocks for it, however many', (t) => {
+  const path = join(tempDir(t), 'x.qcow2');
+  const options = 'cluster_size=4k,refcount_bits=32';
+  t.equal(qemuImg(['create', '-q', '-f', 'qcow2', '-o', options, path, '8M']).status, 0);
+  /** A change of the refcounts alone, published; the file is not cut afterwards, as when power fails. */
+  const commit = (change: (refcounts: Refcounts) => void): Refcounts => {
+    const store = Store.open(path, 'r+');
+    const { refcountTableOffset: offset, refcountTableClusters: clusters } = store.header;
+    const refcounts = Refcounts.load(store);
+    change(refcounts);
+    const table = refcounts.relocate({ offset, clusters }, (at, raw) => store.file.write(raw, at));
+    store.file.truncate(Math.max(store.file.size(), refcounts.end * 4096));
+    const words = Buffer.alloc(12);
+    words.writeBigUInt64BE(BigInt(table.offset), 0);
+    words.writeUInt32BE(table.clusters, 8);
+    store.file.write(words, 48);
+    store.file.close();
+    return refcounts;
+  };
+  const take = (count: number): Run => {
+    let run = { first: 0, count };
+    commit((refcounts) => {
+      run = refcounts.adjacent(count);
+      refcounts.bumpBytes(run.first * 4096, count * 4096, 1);
+    });
+    return run;
+  };
+  const free = ({ first, count }: Run): Refcounts =>
+    commit((refcounts) => refcounts.bumpBytes(first * 4096, count * 4096, -1));
+  // More blocks than one cluster of the table has words for, and below them room for where they go.
+  const [low, high] = [take(600), take(520 * 1024)];
+  free(low);
+  free(high);
+  const { end } = commit(() => {});
+  t.ok(end < high.first + high.count, 'the last cluster in use is far below');
+  t.ok(fs.statSync(path).size > high.count * 4096);
+  checkClean(path);
   t.end();
 });
