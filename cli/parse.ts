@@ -24,15 +24,23 @@ export const parseMemory = (text: string): number => {
   });
 };
 
+const percentOption =
+  (orNone: boolean) =>
+  (text: string): number => {
+    const percent = Number(text);
+    const isShare = /^\d+(\.\d+)?$/.test(text) && percent <= 100;
+    if (isShare && (percent > 0 || orNone)) return percent;
+    throw fault('usage', {
+      problem: `${JSON.stringify(text)} is not a share in percent.`,
+      advice: orNone ? 'Give 0 (for none) to 100.' : 'Give more than 0 and at most 100.',
+    });
+  };
+
 /** A share in percent, as 5 or 0.5. */
-export const parsePercent = (text: string): number => {
-  const percent = Number(text);
-  if (/^\d+(\.\d+)?$/.test(text) && percent > 0 && percent <= 100) return percent;
-  throw fault('usage', {
-    problem: `${JSON.stringify(text)} is not a share in percent.`,
-    advice: 'Give more than 0 and at most 100.',
-  });
-};
+export const parsePercent = percentOption(false);
+
+/** A share in percent, which may be 0. */
+export const parsePercentOrNone = percentOption(true);
 
 export const parseNumber =
   (option: string) =>

@@ -3,7 +3,13 @@
 import { type Command, Option } from 'commander';
 import { SOURCE_USAGES } from '../snapshot/index.js';
 import { act, CODECS, collect, common, DEDUPS, DIGESTS, staged } from './command.js';
-import { parseMemory, parseNumber, parsePercent, parseSizeOption, parseThreads } from './parse.js';
+import {
+  parseMemory,
+  parseNumber,
+  parsePercentOrNone,
+  parseSizeOption,
+  parseThreads,
+} from './parse.js';
 
 const KEEP_OPTIONS = [
   ['last', 'the last N'],
@@ -45,9 +51,13 @@ const addTake = (program: Command): void => {
     )
     .option('--size <size>', 'size of an image from standard input', parseSizeOption('--size'))
     .option('--dirty <source>', 'what says which parts may have changed (default: scan)')
-    .option('--audit <percent>', 'read so much of what it calls clean (default: 1)', parsePercent)
+    .option(
+      '--audit <percent>',
+      'read so much of what it calls clean, 0 for nothing (default: 1)',
+      parsePercentOrNone,
+    )
     .option('--audit-seed <n>', 'audit the same clusters as before', parseNumber('--audit-seed'))
-    .option('--trust', 'audit nothing')
+    .option('--trust', 'audit nothing: --audit 0')
     .option('--stage <module>', "let a stage of one's own do its work; may be repeated", collect)
     .option('--strict-stages', 'lend such stages copies only, and check all they do')
     .option('--threads <n>', 'threads per stage, or as scan=1,compress=4', parseThreads)

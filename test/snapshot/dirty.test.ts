@@ -15,6 +15,7 @@ import {
 } from '../../snapshot/index.js';
 import { diskDir, Random, randomBytes, sameFile, tempDir } from '../tools/files.js';
 import { Judge } from '../tools/judge.js';
+import { nvsnap } from '../tools/nvsnap.js';
 import { Tracker, type TrackerKind } from '../tools/tracker.js';
 
 const MiB = 2 ** 20;
@@ -361,5 +362,23 @@ t.test('a source of the caller, and one that breaks its word', async (t) => {
   } satisfies { code: Fault['code']; message: RegExp });
   for (const options of [{ audit: -1 }, { audit: 101 }, { auditSeed: 1.5 }, { auditSeed: -1 }]) {
     await t.rejects(take({ image, store, ...options }), { code: 'usage' });
+  }
+});
+
+t.test('a share of nothing audits nothing, as the command and the library have it', async (t) => {
+  const { tracker, store, track } = openTrial(t, 'bitmap', 4 * MiB);
+  await track('a');
+  const { audit } = (await track('b', { audit: 0 })).dirty;
+  t.equal(audit, null);
+  const args = ['take', tracker.image, store, '--dirty', tracker.spec, '--json'];
+  for (const words of [['--audit', '0'], ['--audit', '0.0'], ['--trust']]) {
+    tracker.save();
+    const { status, stdout } = await nvsnap([...args, ...words]);
+    t.equal(status, 0, words.join(' '));
+    t.match(JSON.parse(stdout), { dirty: { fallback: null, audit: null } });
+  }
+  for (const share of ['-1', '101', 'x']) {
+    const advice = /is not a share in percent\.\nGive 0 \(for none\) to 100/;
+    t.match(await nvsnap([...args, `--audit=${share}`]), { status: 2, stderr: advice }, share);
   }
 });
