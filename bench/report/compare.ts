@@ -1,6 +1,6 @@
 // Two runs held against each other. A difference counts when noise hardly explains it: every round of one is on the same
 // side of every round of the other, and the medians are apart by more than a few percent. Of three rounds each, this
-// happens by chance in one of ten comparisons of equals, of five each in one of 126.
+// happens by chance in one of ten comparisons of equals, of five each in one of 126, of three beside five in one of 28.
 
 import { median } from '../measure/median.js';
 import type { Laps, Result } from '../result.js';
@@ -23,12 +23,19 @@ export interface Pair {
   readonly verdict: 'faster' | 'slower' | 'same';
 }
 
+/** How many rounds a figure has in either run. */
+export interface Rounds {
+  readonly before: number;
+  readonly after: number;
+}
+
 export interface Comparison {
   readonly before: string;
   readonly after: string;
   /** Why times cannot be compared, only ratios; undefined when they can. */
   readonly differs: string | undefined;
-  readonly fewestRounds: number;
+  /** Of the figure that looks different most easily by chance; none where there is no pair. */
+  readonly rounds: Rounds | undefined;
   readonly pairs: readonly Pair[];
   /** Figures that only one of the runs has. */
   readonly unmatched: number;
@@ -101,6 +108,13 @@ const judge = (before: Figure, after: Figure): Pair => {
 
 const keyOf = ({ case: title, what, kind }: Figure): string => `${kind}\n${title}\n${what}`;
 
+/** How probable it is that rounds of equals lie apart by chance: both orders, of all there are. */
+const chanceOf = ({ before, after }: Rounds): number => {
+  let orders = 1;
+  for (let i = 1; i <= before; i += 1) orders = (orders * (after + i)) / i;
+  return 2 / orders;
+};
+
 /** Holds run `b` against run `a`. */
 export const compareRuns = (a: Report, b: Report): Comparison => {
   const differs = differenceOf(a, b);
@@ -109,11 +123,12 @@ export const compareRuns = (a: Report, b: Report): Comparison => {
   const [before, after] = [figures(a), figures(b)];
   const known = new Map(after.map((figure) => [keyOf(figure), figure]));
   const pairs: Pair[] = [];
-  let fewestRounds = Number.POSITIVE_INFINITY;
+  let rounds: Rounds | undefined;
   for (const figure of before) {
     const other = known.get(keyOf(figure));
     if (!other) continue;
-    fewestRounds = Math.min(fewestRounds, figure.rounds.length, other.rounds.length);
+    const both = { before: figure.rounds.length, after: other.rounds.length };
+    if (!rounds || chanceOf(both) > chanceOf(rounds)) rounds = both;
     pairs.push(judge(figure, other));
   }
   const name = ({ version, commit, date }: Report): string =>
@@ -122,7 +137,7 @@ export const compareRuns = (a: Report, b: Report): Comparison => {
     before: name(a),
     after: name(b),
     differs,
-    fewestRounds: pairs.length === 0 ? 0 : fewestRounds,
+    rounds,
     pairs,
     unmatched: before.length + after.length - 2 * pairs.length,
   };
@@ -131,15 +146,11 @@ export const compareRuns = (a: Report, b: Report): Comparison => {
 const valueWords = (kind: Pair['kind'], value: number): string =>
   kind === 'time' ? timeWords(value) : `${value.toFixed(2)}×`;
 
-/** How probable it is that rounds of equals lie apart by chance: both orders, of all there are. */
-const chanceOf = (rounds: number): number => {
-  let orders = 1;
-  for (let i = 1; i <= rounds; i += 1) orders = (orders * (rounds + i)) / i;
-  return 2 / orders;
-};
+const roundWords = ({ before, after }: Rounds): string =>
+  before === after ? `${before} rounds` : `${before} rounds before and ${after} after`;
 
 export const describeComparison = (comparison: Comparison): string => {
-  const { before, after, differs, fewestRounds, pairs, unmatched } = comparison;
+  const { before, after, differs, rounds, pairs, unmatched } = comparison;
   const changed = pairs.filter(({ verdict }) => verdict !== 'same');
   const rows = changed
     .toSorted((a, b) => b.speed - a.speed)
@@ -161,9 +172,9 @@ export const describeComparison = (comparison: Comparison): string => {
     ...(rows.length > 0 ? [''] : []),
     `${changed.length} of ${pairs.length} figures differ beyond noise, ${same} do not` +
       (unmatched > 0 ? `; ${unmatched} are in one run only.` : '.'),
-    ...(pairs.length > 0
+    ...(rounds
       ? [
-          `With ${fewestRounds} rounds, one equal figure in ${Math.round(1 / chanceOf(fewestRounds))} looks different by chance.`,
+          `With ${roundWords(rounds)}, one equal figure in ${Math.round(1 / chanceOf(rounds))} looks different by chance.`,
         ]
       : []),
   ].join('\n');

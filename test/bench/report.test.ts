@@ -21,7 +21,12 @@ const resultWith = (ours: readonly number[], peer: readonly number[]): Result =>
     {
       title: 'a race',
       laps: [laps('nvsnap', ours, { made: 110 }), laps('peer', peer, { made: 100 })],
-      limits: [laps('limit: read', [50, 50, 50])],
+      limits: [
+        laps(
+          'limit: read',
+          ours.map(() => 50),
+        ),
+      ],
       verified: ['nvsnap', 'peer'],
       digest: 'd',
     },
@@ -88,10 +93,27 @@ t.test('runs of two machines are compared by their ratios alone', async (t) => {
   t.match(words, /one equal figure in 10 looks different by chance/);
 });
 
+t.test('runs of unequal rounds are compared, and what that says is said of both', async (t) => {
+  const before = reportWith([resultWith([100, 104, 108], [300, 300, 300])]);
+  const five = [80, 81, 82, 83, 84];
+  const after = reportWith([resultWith(five, [300, 300, 300, 300, 300])]);
+  for (const [a, b, verdict, words] of [
+    [before, after, 'faster', /^With 3 rounds before and 5 after, one equal figure in 28 /m],
+    [after, before, 'slower', /^With 5 rounds before and 3 after, one equal figure in 28 /m],
+    [after, after, 'same', /^With 5 rounds, one equal figure in 126 /m],
+  ] as const) {
+    const comparison = compareRuns(a, b);
+    t.equal(comparison.differs, undefined, 'they are of the same things');
+    t.match(comparison.pairs[0], { kind: 'time', verdict });
+    t.ok(comparison.pairs.every(({ speed }) => Number.isFinite(speed)));
+    t.match(describeComparison(comparison), words);
+  }
+});
+
 t.test('of runs that have nothing in common nothing is said', async (t) => {
   const other = { ...resultWith([1], [1]), title: 'another race' };
   const comparison = compareRuns(reportWith([resultWith([1], [1])]), reportWith([other]));
-  t.same([comparison.pairs.length, comparison.unmatched, comparison.fewestRounds], [0, 6, 0]);
+  t.same([comparison.pairs.length, comparison.unmatched, comparison.rounds], [0, 6, undefined]);
   t.match(describeComparison(comparison), /0 of 0 figures .* 6 are in one run only/);
 });
 
