@@ -1,9 +1,10 @@
 // Digests: 16 bytes that stand for the content of one cluster. All zero bytes as a digest mean "this
 // cluster reads as zeros"; a digest that came out so by chance (2^-128) is changed to 1.
 
+import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { fault } from './faults.js';
-import { DIGEST_BYTES, native } from './native.js';
+import { DIGEST_BYTES, errorOf, native } from './native.js';
 
 export { DIGEST_BYTES, shortHash } from './native.js';
 
@@ -17,6 +18,13 @@ export interface DigestOptions {
   readonly seed: Uint8Array;
 }
 
+/** Bytes of a file that is open. */
+export interface FilePart {
+  readonly fd: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Digests one buffer after another with one algorithm and key. */
 export interface Digester {
   /** Writes the 16-byte digest of `data` into `into` at byte `at`. */
@@ -26,12 +34,31 @@ export interface Digester {
    * another from byte `at` of `into` on: of each its digest, or zeros where all of it is zero.
    */
   fingerprints(data: Buffer, size: number, into: Uint8Array, at: number): void;
+  /**
+   * Reads a part of a file, as much at a time as `piece` holds (whole clusters of `size` bytes), and writes the
+   * fingerprints as `fingerprints` does. Ends behind the first piece whose fingerprints are not those at the same
+   * place of `known`, which is then in `piece`. Returns the bytes gone through: 0 where the file has no whole piece.
+   * Throws Node's error of a read that fails.
+   */
+  scan(
+    part: FilePart,
+    piece: Buffer,
+    size: number,
+    known: Uint8Array,
+    into: Uint8Array,
+    at: number,
+  ): number;
 }
 
 /** XXH3-128 (xxHash 0.8 specification, section XXH3). */
 const openXxh3 = (seed: Uint8Array): Digester => ({
   digest: (data, into, at) => native.digest(seed, data, into, at),
   fingerprints: (data, size, into, at) => native.fingerprints(seed, data, size, into, at),
+  scan: ({ fd, offset, length }, piece, size, known, into, at) => {
+    const done = native.scan(seed, fd, offset, length, piece, size, known, into, at);
+    if (done < 0) throw errorOf('read', done);
+    return done;
+  },
 });
 
 /** Keyed BLAKE3, its first 16 bytes; the key is the store's seed, zero-padded to 32 bytes. */
@@ -58,16 +85,41 @@ const openBlake3 = (seed: Uint8Array): Digester => {
     if (into[at] === 0 && isZeroDigest(into, at)) into[at] = 1;
   };
 
+  const fingerprints: Digester['fingerprints'] = (data, size, into, first) => {
+    for (let from = 0, at = first; from < data.length; from += size, at += DIGEST_BYTES) {
+      const cluster = data.subarray(from, from + size);
+      if (isZero(cluster)) into.fill(0, at, at + DIGEST_BYTES);
+      else digest(cluster, into, at);
+    }
+  };
+
   return {
     digest,
-    fingerprints(data, size, into, first) {
-      for (let from = 0, at = first; from < data.length; from += size, at += DIGEST_BYTES) {
-        const cluster = data.subarray(from, from + size);
-        if (isZero(cluster)) into.fill(0, at, at + DIGEST_BYTES);
-        else digest(cluster, into, at);
+    fingerprints,
+    scan: ({ fd, offset, length }, piece, size, known, into, first) => {
+      let done = 0;
+      for (let at = first; done < length; ) {
+        const bytes = piece.subarray(0, Math.min(piece.length, length - done));
+        if (!readWhole(fd, bytes, offset + done)) break;
+        fingerprints(bytes, size, into, at);
+        done += bytes.length;
+        const end = at + DIGEST_BYTES * Math.ceil(bytes.length / size);
+        if (Buffer.compare(known.subarray(at, end), into.subarray(at, end)) !== 0) break;
+        at = end;
       }
+      return done;
     },
   };
+};
+
+/** Fills `bytes` from a file; false where it ends before. */
+const readWhole = (fd: number, bytes: Buffer, offset: number): boolean => {
+  for (let done = 0; done < bytes.length; ) {
+    const got = fs.readSync(fd, bytes, done, bytes.length - done, offset + done);
+    if (got === 0) return false;
+    done += got;
+  }
+  return true;
 };
 
 /** True when all bytes are zero: the first is, and each is as the one before. */

@@ -1,4 +1,4 @@
-// What is compiled for the machine: system calls that Node has no name for, and digests of many clusters in one
+// What is compiled for the machine: system calls that Node has no name for, and reading and digesting many clusters in one
 // call. The sources are in the folder of this name, and binding.gyp says how npm compiles them.
 
 import { createRequire } from 'node:module';
@@ -27,6 +27,22 @@ interface Native {
     into: Uint8Array,
     at: number,
   ): void;
+  /**
+   * Reads `length` bytes of a file from `offset` on, as much at a time as `piece` holds, and puts the fingerprints to byte
+   * `at` of `into` and on. Ends behind the first piece whose fingerprints are not those at the same place of `known`, and
+   * before one that the file does not have whole. Returns the bytes gone through, or the negated errno.
+   */
+  scan(
+    seed: Uint8Array,
+    fd: number,
+    offset: number,
+    length: number,
+    piece: Uint8Array,
+    size: number,
+    known: Uint8Array,
+    into: Uint8Array,
+    at: number,
+  ): number;
 
   // The numbers of calls.
   readonly SYS_fallocate: number;

@@ -153,6 +153,11 @@ export class Batch {
     return true;
   }
 
+  /** How many clusters were given room; 0 where each has a place of its own. */
+  get held(): number {
+    return this.#slots ? (this.#head[5] as number) : 0;
+  }
+
   /** Which of the places in `data` is cluster `i`'s. Where not all have room, it must have been given some. */
   #slotOf(i: number): number {
     return this.#slots ? (this.#slots[i] as number) : i;

@@ -3,6 +3,7 @@
 // time was spent there as starting them takes, as much is to be expected, and the main thread is what the others
 // wait for (docs/decisions/0008).
 
+import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { Fault, fault, reasonOf } from '../disk/index.js';
 import type { RunEmitter } from './events.js';
@@ -25,6 +26,9 @@ const START_MICROS = 50_000;
 
 /** A main thread that is busy for less of the time keeps nobody waiting. */
 const BUSY_SHARE = 0.75;
+
+/** Where this process has so much of all processors, a further thread would only take it from the others. */
+const FULL_SHARE = 0.85;
 
 /** After so much work at a stretch, signals and the other stages' threads get their turn. */
 const TURN_MICROS = 3_000;
@@ -57,8 +61,12 @@ export class StageRun {
   #lastOffset = 0;
   /** Image offsets of the batches that are with the threads. */
   readonly #out = new Set<number>();
-  /** The main thread's time when the run began. */
-  readonly #began = performance.eventLoopUtilization();
+  /** The main thread's time and the processors' when the run began. */
+  readonly #began = {
+    loop: performance.eventLoopUtilization(),
+    processor: process.cpuUsage(),
+    ms: performance.now(),
+  };
 
   constructor(use: StageUse, { left, ...setup }: RunSetup, pools: Pools, events?: RunEmitter) {
     this.use = use;
@@ -153,7 +161,18 @@ export class StageRun {
     // Where this run has little left, further ones may come: as many as there were.
     const rest = (micros - this.#spentBefore) * this.#left(this.#tally.bytes);
     if (Math.max(rest, this.#spentBefore) < price) return true;
-    return performance.eventLoopUtilization(this.#began).utilization < BUSY_SHARE;
+    const { utilization } = performance.eventLoopUtilization(this.#began.loop);
+    return utilization < BUSY_SHARE || this.#isMachineFull;
+  }
+
+  /**
+   * True when the threads there are keep the processors busy. The event loop's own time does not tell: it runs on while
+   * another thread has the processor.
+   */
+  get #isMachineFull(): boolean {
+    const { user, system } = process.cpuUsage(this.#began.processor);
+    const micros = (performance.now() - this.#began.ms) * 1000 * availableParallelism();
+    return user + system > FULL_SHARE * micros;
   }
 
   /** Does a batch on the main thread. */

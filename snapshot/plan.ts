@@ -32,7 +32,7 @@ const MIN_BATCHES = 16;
  * A span stands for so many times as much as it has room for, and, where little of the image is read, for as much more:
  * then what is to be done with a batch costs less than its way through the line.
  */
-const ROOMS = 8;
+const ROOMS = 16;
 const MOST_ROOMS = 64;
 /** So many clusters at most, of which 60 bytes each are in the slab. */
 const MOST_CLUSTERS = 16_384;

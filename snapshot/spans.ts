@@ -1,6 +1,6 @@
 // Where little has changed, or little is expected to have, an image is read in spans: batches that stand for more of it
-// than they have room for. A hop costs the same for a span as for a batch of an eighth of its size. What lies between
-// ranges that are to be read is part of a span, and omitted.
+// than they have room for. A hop costs the same for a span as for a batch of a sixteenth of its size, and the less has
+// changed the longer they are. What lies between ranges that are to be read is part of a span, and omitted.
 //
 // scan cuts a span in which more has changed. What was read behind it is dropped then, since clusters come in image
 // order, and reading goes on at the cut: for a while, longer each time, in batches that have room for all that is read.
@@ -8,6 +8,13 @@
 import type { Extent } from '../disk/index.js';
 import type { Batch, SlabPool } from '../pipeline/index.js';
 import type { DigestReader } from '../qcow2/index.js';
+
+/** So many times as much as there is room for is read for a span at first. */
+const FIRST_ROOMS = 8;
+
+/** A span that needed less than this share of its room is followed by longer ones, one that needed more by shorter ones. */
+const LITTLE = 1 / 8;
+const MUCH = 1 / 2;
 
 /** So many batches with room for everything follow the first cut; after each further one twice as many. */
 const FIRST_WALK = 16;
@@ -48,6 +55,8 @@ export class Spans {
   /** Batches without spans that are still to come, and how many there will be after the next cut. */
   #walk = 0;
   #nextWalk = FIRST_WALK;
+  /** What is read for a span, as FIRST_ROOMS. */
+  #rooms = FIRST_ROOMS;
   /** Where reading is: in which range, and the image offset. */
   #index = 0;
   #at: number;
@@ -73,7 +82,8 @@ export class Spans {
       this.#goBack();
       const span = this.#mostlySame && this.#walk === 0;
       if (this.#walk > 0) this.#walk -= 1;
-      const pieces = this.#next(clusters * clusterSize, (span ? clusters : room) * clusterSize);
+      const most = span ? Math.min(clusters, this.#rooms * room) : room;
+      const pieces = this.#next(clusters * clusterSize, most * clusterSize);
       const start = pieces[0]?.start ?? 0;
       const length = (pieces.at(-1)?.end ?? 0) - start;
       batch.begin(start, length);
@@ -138,7 +148,17 @@ export class Spans {
       this.#resume = batch.offset + batch.length;
       this.#walk = this.#nextWalk;
       this.#nextWalk = Math.min(2 * this.#nextWalk, LONGEST_WALK);
-    } else if (span) this.#nextWalk = FIRST_WALK;
+      this.#rooms = FIRST_ROOMS;
+    } else if (span) {
+      this.#nextWalk = FIRST_WALK;
+      this.#suit(batch);
+    }
     return false;
   };
+
+  /** Makes the spans that follow as long as suits what has changed in one. */
+  #suit({ held, layout: { clusters, room = clusters } }: Batch): void {
+    if (held <= LITTLE * room) this.#rooms = Math.min(2 * this.#rooms, clusters / room);
+    else if (held > MUCH * room) this.#rooms = Math.max(this.#rooms / 2, FIRST_ROOMS);
+  }
 }

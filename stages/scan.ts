@@ -11,6 +11,7 @@ import {
   type Fault,
   fault,
   ioFault,
+  MiB,
   openDigester,
   pageBuffer,
   waitReadable,
@@ -32,6 +33,9 @@ export interface ScanOptions {
 
 /** What one core's caches hold, and enough for the calls per piece not to count. */
 const PIECE_BYTES = 512 * 1024;
+
+/** After so much it is seen whether the run was cancelled. */
+const LOOK_BYTES = 16 * MiB;
 
 /** How long one wait for a slow pipe lasts before cancellation is looked at, in milliseconds. */
 const PIPE_WAIT_MS = 100;
@@ -61,7 +65,7 @@ const shortFault = ({ path, size, seekable }: ScanOptions, got: number): Fault =
     ? fault('image-shrank', { path, expected: size, got })
     : fault('input-short', { expected: size, got });
 
-/** The end of the run of clusters from `first` on that are to be looked at; `most` if there is none before. */
+/** The end of the run of clusters from `first` on that are to be looked at; at most `most`. */
 const endOfRun = ({ kinds }: Batch, first: number, most: number): number => {
   let end = first + 1;
   while (end < most && kinds[end] !== Kind.same) end += 1;
@@ -75,6 +79,7 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
   const digester = digests && openDigester(digests);
   /** Clusters of a piece. */
   const step = Math.max(1, Math.floor(PIECE_BYTES / clusterSize));
+  const look = LOOK_BYTES / clusterSize;
 
   /** Reads image bytes from `offset` on; false when the run was cancelled meanwhile. */
   const fill = (into: Buffer, offset: number): boolean => {
@@ -112,18 +117,45 @@ const open = (options: ScanOptions, desk: Desk): StageThread => {
     return true;
   };
 
+  /** Reads a piece from cluster `first` on, before `end`. Returns the cluster behind it; undefined when the run was cancelled. */
+  const readPiece = (batch: Batch, first: number, end: number): number | undefined => {
+    const next = Math.min(end, first + step);
+    const from = first * clusterSize;
+    const length = Math.min(next * clusterSize, batch.length) - from;
+    const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
+    if (!fill(bytes, batch.offset + from)) return undefined;
+    digester?.fingerprints(bytes, clusterSize, batch.digests, first * DIGEST_BYTES);
+    return next;
+  };
+
+  /** The same with all pieces up to the first that is not the parent's. */
+  const readOn = (batch: Batch, first: number, end: number): number | undefined => {
+    if (!place || !digester || !seekable) return readPiece(batch, first, end);
+    const from = first * clusterSize;
+    const offset = batch.offset + from;
+    const length = Math.min(end * clusterSize, batch.length) - from;
+    const at = first * DIGEST_BYTES;
+    let done: number;
+    try {
+      const part = { fd, offset, length };
+      done = digester.scan(part, place, clusterSize, batch.known, batch.digests, at);
+    } catch (error) {
+      throw ioFault(error, path, 'read');
+    }
+    if (desk.cancelled()) return undefined;
+    // It says how long the image is now.
+    return done === 0 ? readPiece(batch, first, end) : first + Math.ceil(done / clusterSize);
+  };
+
   return {
     batch(batch: Batch): void {
       const { count } = batch;
       for (let first = batch.nextLive(0); first < count; ) {
-        const end = endOfRun(batch, first, Math.min(first + step, count));
-        const from = first * clusterSize;
-        const length = Math.min(end * clusterSize, batch.length) - from;
-        const bytes = place?.subarray(0, length) ?? batch.data.subarray(from, from + length);
-        if (!fill(bytes, batch.offset + from)) return;
-        digester?.fingerprints(bytes, clusterSize, batch.digests, first * DIGEST_BYTES);
-        if (place && !keep(batch, first, end)) break;
-        first = batch.nextLive(end);
+        const next = readOn(batch, first, endOfRun(batch, first, Math.min(count, first + look)));
+        if (next === undefined) return;
+        const piece = first + step * Math.floor((next - 1 - first) / step);
+        if (place && !keep(batch, piece, next)) break;
+        first = batch.nextLive(next);
       }
       batch.digested = digester !== undefined;
       if (!seekable && batch.offset + batch.length === size && !pipeEnded(fd, desk)) {

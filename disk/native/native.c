@@ -30,6 +30,7 @@ NAPI_MODULE_INIT() {
       {.utf8name = "store", .method = store_at, .attributes = napi_default_jsproperty},
       {.utf8name = "digest", .method = digest_one, .attributes = napi_default_jsproperty},
       {.utf8name = "fingerprints", .method = fingerprint_all, .attributes = napi_default_jsproperty},
+      {.utf8name = "scan", .method = scan_file, .attributes = napi_default_jsproperty},
   };
   const size_t count = sizeof functions / sizeof *functions;
   if (napi_define_properties(env, exports, count, functions) != napi_ok) return NULL;

@@ -27,6 +27,7 @@ napi_value address_of(napi_env env, napi_callback_info info);
 napi_value store_at(napi_env env, napi_callback_info info);
 napi_value digest_one(napi_env env, napi_callback_info info);
 napi_value fingerprint_all(napi_env env, napi_callback_info info);
+napi_value scan_file(napi_env env, napi_callback_info info);
 
 /* Adds the numbers of the system calls that the house uses to `exports`. */
 napi_status export_numbers(napi_env env, napi_value exports);

@@ -1,4 +1,6 @@
+import fs from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import {
@@ -9,6 +11,7 @@ import {
   parseDigestAlgorithm,
   sameDigest,
 } from '../../disk/digest.js';
+import { tempDir } from '../tools/files.js';
 
 const ALGORITHMS: readonly DigestAlgorithm[] = ['xxh3-128', 'blake3'];
 const SEED = Buffer.from('0123456789abcdef', 'hex');
@@ -53,6 +56,56 @@ t.test(
 );
 
 for (const algorithm of ALGORITHMS) {
+  t.test(`${algorithm}: a file is scanned up to what is not known`, async (t) => {
+    const path = join(tempDir(t), 'file');
+    const digester = openDigester({ algorithm, seed: SEED });
+    const [size, step, last] = [512, 4, 100];
+    // Eleven clusters, of which the third is zero, and a short one.
+    const bytes = Buffer.from(Array.from({ length: 11 * size + last }, (_, i) => (i * i) >>> 5));
+    bytes.fill(0, 2 * size, 3 * size);
+    fs.writeFileSync(path, bytes);
+    const fd = fs.openSync(path, 'r');
+    t.teardown(() => fs.closeSync(fd));
+    const all = Buffer.alloc(13 * DIGEST_BYTES, 7);
+    digester.fingerprints(bytes, size, all, DIGEST_BYTES);
+    const piece = Buffer.alloc(step * size);
+    const scan = (known: Buffer, offset: number, length: number, at: number) => {
+      const into = Buffer.alloc(13 * DIGEST_BYTES, 7);
+      return { done: digester.scan({ fd, offset, length }, piece, size, known, into, at), into };
+    };
+    t.same(scan(all, 0, bytes.length, DIGEST_BYTES), { done: bytes.length, into: all });
+    for (let cluster = 0; cluster < 12; cluster += 1) {
+      const known = Buffer.from(all);
+      known.writeUInt8(
+        known.readUInt8((1 + cluster) * DIGEST_BYTES + 15) ^ 1,
+        (1 + cluster) * DIGEST_BYTES + 15,
+      );
+      const { done, into } = scan(known, 0, bytes.length, DIGEST_BYTES);
+      const end = Math.min(bytes.length, (Math.floor(cluster / step) + 1) * step * size);
+      t.equal(done, end, `cluster ${cluster} is another`);
+      const prints = (1 + Math.ceil(end / size)) * DIGEST_BYTES;
+      t.same(into.subarray(0, prints), all.subarray(0, prints));
+      t.ok(
+        into.subarray(prints).equals(Buffer.alloc(into.length - prints, 7)),
+        'nothing behind it',
+      );
+      const begin = Math.floor(cluster / step) * step * size;
+      t.ok(piece.subarray(0, end - begin).equals(bytes.subarray(begin, end)), 'it is in the piece');
+    }
+    const inside = scan(all, 3 * size, 2 * size, 4 * DIGEST_BYTES);
+    t.equal(inside.done, 2 * size, 'less than a piece, anywhere');
+    t.same(inside.into.subarray(64, 96), all.subarray(64, 96));
+    t.equal(scan(all, 0, bytes.length, 0).done, step * size, 'what is known of others');
+    t.equal(
+      scan(all, 0, bytes.length + 1, DIGEST_BYTES).done,
+      8 * size,
+      'not the piece that is short',
+    );
+    t.equal(scan(all, bytes.length, 1, 0).done, 0, 'there is nothing there');
+    const closed = { fd: 2 ** 20, offset: 0, length: 1 };
+    t.throws(() => digester.scan(closed, piece, size, all, Buffer.alloc(16), 0), { code: 'EBADF' });
+  });
+
   t.test(`${algorithm}: fingerprints are digests, and zeros for zeros`, async (t) => {
     const digester = openDigester({ algorithm, seed: SEED });
     const clusters = fc.array(fc.constantFrom('data', 'zeros', 'last', 'first'), { maxLength: 9 });

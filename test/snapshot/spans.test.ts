@@ -45,8 +45,9 @@ const readAll = async (
   changed: ReadonlySet<number>,
   mostlySame = true,
   gaps: readonly Extent[] = [],
+  layout = LAYOUT,
 ): Promise<{ clusters: number[]; read: number; batches: number }> => {
-  const slabs = new SlabPool(LAYOUT, SLABS);
+  const slabs = new SlabPool(layout, SLABS);
   const spans = new Spans(extents, gaps, mostlySame);
   const line: Batch[] = [];
   const clusters: number[] = [];
@@ -131,6 +132,23 @@ t.test('where all has changed, little is read twice', async (t) => {
   const { clusters, read } = await readAll(extents, new Set(all));
   t.same(clusters, all);
   t.ok(read < 1.05 * all.length, 'at most a twentieth of it', { read });
+});
+
+t.test('the less has changed the longer the spans are', async (t) => {
+  const extents = [{ start: 0, end: 9600 * SMALL }];
+  const all = clustersOf(extents);
+  const batchesOf = async (every: number): Promise<number> => {
+    const changed = new Set(all.filter((cluster) => cluster % every === 0));
+    const layout = { clusterSize: SMALL, clusters: 128, packedBytes: 0, room: 8 };
+    const { clusters, batches } = await readAll(extents, changed, true, [], layout);
+    t.same(clusters, all);
+    return batches;
+  };
+  // 64 clusters at first, until the first is through, and then, with at most one of eight places needed, 128.
+  const few = SLABS + Math.ceil((9600 - 64 * SLABS) / 128);
+  t.equal(await batchesOf(all.length), few);
+  t.equal(await batchesOf(150), few);
+  t.equal(await batchesOf(12), 9600 / 64, 'six in 64: twice as many would have no room');
 });
 
 t.test('ranges that lie close share a batch', async (t) => {
