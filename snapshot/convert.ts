@@ -14,7 +14,7 @@ import {
 import { Draft, type Identity } from './draft.js';
 import { checkLevel, refuseSameFile } from './guards.js';
 import { checkNameable, checkUuids, usableSnapshots } from './names.js';
-import { givePartItsName, partOf } from './part.js';
+import { givePartItsName, partOf, refuseExisting } from './part.js';
 import { checkThreadNames, halfOf } from './plan.js';
 import { KEYED_DIGEST, loadReversible, NO_STAGES, type StageOptions, unlock } from './plugged.js';
 import { type RunOptions, withPools } from './run-options.js';
@@ -242,8 +242,8 @@ export const convert = async (options: ConvertOptions): Promise<ConvertResult> =
   checkThreadNames(options.threads, CONVERT_STAGES);
   checkAsked(options);
   refuseSameFile(options.output, options.store);
+  refuseExisting(options.output, options.force ?? false);
   const existing = fs.statSync(options.output, { throwIfNoEntry: false });
-  if (existing && !options.force) throw fault('output-exists', { path: options.output });
   if (existing && !existing.isFile()) {
     throw fault('output-unsuitable', { path: options.output, reason: 'it is not a regular file' });
   }

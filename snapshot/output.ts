@@ -23,7 +23,7 @@ import {
 } from '../disk/index.js';
 import type { Manner } from '../stages/index.js';
 import { nonZeroPieces } from './non-zero.js';
-import { givePartItsName, partOf } from './part.js';
+import { givePartItsName, partOf, refuseExisting } from './part.js';
 
 export const STDOUT = '-';
 
@@ -203,7 +203,7 @@ const openPath = (use: OutputUse): Output => {
     throw unsuitable(path, 'it is not a regular file or block device');
   }
   if (stat && inPlace) return openUpdate(use, stat);
-  if (stat && !force) throw fault('output-exists', { path });
+  refuseExisting(path, force);
   return stat?.isBlockDevice() ? openOver(use) : openNew(use);
 };
 

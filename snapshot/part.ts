@@ -30,6 +30,12 @@ export const partOf = (output: string): string => {
   return `${output}.part-${process.pid}`;
 };
 
+/** Refuses what has an output's name already, a link to nothing too, unless it may be replaced. */
+export const refuseExisting = (path: string, replace: boolean): void => {
+  if (replace || !fs.lstatSync(path, { throwIfNoEntry: false })) return;
+  throw fault('output-exists', { path });
+};
+
 /** Gives a part the output's name. Without `replace`, never over a file that appeared meanwhile. */
 export const givePartItsName = (part: string, path: string, replace: boolean): void => {
   try {

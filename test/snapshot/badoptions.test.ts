@@ -50,6 +50,13 @@ const TAGS: readonly Refusal[] = [
     code: 'output-exists',
     status: 1,
   },
+  ...[['restore', 'one'], ['convert']].map(([verb = '', ...words]) => ({
+    name: `an output of ${verb} that is a link to nothing`,
+    arrange: ({ folder }: Place) => fs.symlinkSync('nothing', join(folder, 'link')),
+    args: ({ store, folder }: Place) => [verb, store, ...words, join(folder, 'link')],
+    code: 'output-exists',
+    status: 1 as const,
+  })),
   {
     name: 'an output that is a directory',
     args: ({ store, folder }) => ['restore', store, 'one', folder, '--force'],
