@@ -1,9 +1,9 @@
 // Digests: 16 bytes that stand for the content of one cluster. All zero bytes as a digest mean "this
 // cluster reads as zeros"; a digest that came out so by chance (2^-128) is changed to 1.
 
-import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { fault } from './faults.js';
+import { readAt } from './file.js';
 import { DIGEST_BYTES, errorOf, native } from './native.js';
 
 export { DIGEST_BYTES, shortHash } from './native.js';
@@ -100,7 +100,7 @@ const openBlake3 = (seed: Uint8Array): Digester => {
       let done = 0;
       for (let at = first; done < length; ) {
         const bytes = piece.subarray(0, Math.min(piece.length, length - done));
-        if (!readWhole(fd, bytes, offset + done)) break;
+        if (readAt(fd, bytes, offset + done) < bytes.length) break;
         fingerprints(bytes, size, into, at);
         done += bytes.length;
         const end = at + DIGEST_BYTES * Math.ceil(bytes.length / size);
@@ -110,16 +110,6 @@ const openBlake3 = (seed: Uint8Array): Digester => {
       return done;
     },
   };
-};
-
-/** Fills `bytes` from a file; false where it ends before. */
-const readWhole = (fd: number, bytes: Buffer, offset: number): boolean => {
-  for (let done = 0; done < bytes.length; ) {
-    const got = fs.readSync(fd, bytes, done, bytes.length - done, offset + done);
-    if (got === 0) return false;
-    done += got;
-  }
-  return true;
 };
 
 /** True when all bytes are zero: the first is, and each is as the one before. */

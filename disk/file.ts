@@ -46,6 +46,17 @@ export interface File {
   close(): void;
 }
 
+/** Fills `into` from byte `position` of a file on; returns how many bytes there were. Throws Node's error of a read that fails. */
+export const readAt = (fd: number, into: Uint8Array, position: number): number => {
+  let done = 0;
+  while (done < into.length) {
+    const got = fs.readSync(fd, into, done, into.length - done, position + done);
+    if (got === 0) break;
+    done += got;
+  }
+  return done;
+};
+
 class PlainFile implements File {
   readonly spec: FileSpec;
 
@@ -66,17 +77,11 @@ class PlainFile implements File {
   }
 
   read(into: Uint8Array, position: number): number {
-    let done = 0;
     try {
-      while (done < into.length) {
-        const got = fs.readSync(this.spec.fd, into, done, into.length - done, position + done);
-        if (got === 0) break;
-        done += got;
-      }
+      return readAt(this.spec.fd, into, position);
     } catch (error) {
       throw ioFault(error, this.path, 'read');
     }
-    return done;
   }
 
   write(from: Uint8Array, position: number): void {

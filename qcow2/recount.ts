@@ -65,8 +65,9 @@ export class Recount {
 
   /** Counts from what is published to the generation that follows. */
   count(next: Generation): void {
-    this.#countTrees(next);
-    this.#countTables(next);
+    const given = this.#given(next);
+    this.#countTrees(next, given);
+    this.#countTables(next, given);
   }
 
   /**
@@ -78,7 +79,7 @@ export class Recount {
   }
 
   /** Brings the refcounts of L2 tables and everything below them from the old roots to the new. */
-  #countTrees({ placed, active }: Generation): void {
+  #countTrees({ placed, active }: Generation, given: readonly Snapshot[]): void {
     const deltas = new Map<HostOffset, number>();
     const root = (l1: Table, sign: 1 | -1): void => {
       for (const [, offset] of rootsOf(l1)) deltas.set(offset, (deltas.get(offset) ?? 0) + sign);
@@ -86,7 +87,7 @@ export class Recount {
     root(active, 1);
     if (this.#active && this.#isToCount(this.#shown)) root(this.#active, -1);
     for (const { l1 } of placed) if (l1) root(l1, 1);
-    for (const snapshot of this.#given(placed)) {
+    for (const snapshot of given) {
       // What has only moved leads where it did: its references come and go, whatever they are.
       const isMoved = !this.#dropped.has(snapshot);
       if (isMoved || this.#isToCount(snapshot)) root(this.#store.l1(snapshot.entry), -1);
@@ -97,7 +98,7 @@ export class Recount {
   }
 
   /** The snapshots that give up their L1 table: they are dropped, or get another one. */
-  #given(placed: Generation['placed']): Snapshot[] {
+  #given({ placed }: Generation): Snapshot[] {
     const kept = new Set(placed.map(({ entry }) => entry.l1Offset));
     return this.#store.snapshots.filter(({ entry }) => !kept.has(entry.l1Offset));
   }
@@ -109,14 +110,17 @@ export class Recount {
   }
 
   /** Counts the tables themselves: L1 tables and the snapshot table, new and old. */
-  #countTables({ placed, active, activeOffset, snapshotsOffset, tableBytes }: Generation): void {
+  #countTables(
+    { placed, active, activeOffset, snapshotsOffset, tableBytes }: Generation,
+    given: readonly Snapshot[],
+  ): void {
     const { header, snapshotTableBytes } = this.#store;
     const refcounts = this.#refcounts;
     refcounts.bumpBytes(activeOffset, active.byteLength, 1);
     refcounts.bumpBytes(snapshotsOffset, tableBytes, 1);
     for (const { entry, l1 } of placed)
       if (l1) refcounts.bumpBytes(entry.l1Offset, l1.byteLength, 1);
-    for (const snapshot of this.#given(placed)) {
+    for (const snapshot of given) {
       const { l1Offset, l1Entries } = snapshot.entry;
       if (this.#isToCount(snapshot)) refcounts.bumpBytes(l1Offset, l1Entries * 8, -1);
     }

@@ -29,7 +29,7 @@ const SMALL_BATCH_BYTES = MiB;
 /** So many batches at least keep all threads of a small job busy. */
 const MIN_BATCHES = 16;
 /**
- * A span stands for so many times as much as it has room for, and, where little of the image is read, for as much more:
+ * A span may stand for so many times as much as it has room for, and, where little of the image is read, for as much more:
  * then what is to be done with a batch costs less than its way through the line.
  */
 const ROOMS = 16;

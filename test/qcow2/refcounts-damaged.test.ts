@@ -3,16 +3,15 @@
 
 import fs from 'node:fs';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { offsetOf, Store } from '../../qcow2/index.js';
 import { Refcounts } from '../../qcow2/refcounts.js';
 import { check, remove, take } from '../../snapshot/index.js';
 import { patch, randomBytes, tempDir } from '../tools/files.js';
-import { Judge } from '../tools/judge.js';
 import { checkClean, qemuImg } from '../tools/qemu.js';
+import { CLUSTER, makeChain } from './chain.js';
 
-const CLUSTER = 4096;
-const CLUSTERS = 200;
+const TAGS = ['one', 'two'];
 /** Where a header says where the refcount table is, and how many clusters it has. */
 const TABLE_AT = 48;
 const TABLE_CLUSTERS_AT = 56;
@@ -20,20 +19,6 @@ const TABLE_CLUSTERS_AT = 56;
 const SEAL = Buffer.from('nvrc');
 
 t.setTimeout(240_000);
-
-/** A store with the snapshots one and two, and an image that has changed since. */
-const makeStore = async (t: Test) => {
-  const folder = tempDir(t);
-  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
-  const judge = new Judge(folder, store);
-  fs.writeFileSync(image, randomBytes(CLUSTERS * CLUSTER, 31));
-  for (const [i, tag] of ['one', 'two'].entries()) {
-    judge.remember(image, tag);
-    await take({ image, store, tag, clusterSize: CLUSTER, threads: 1 });
-    patch(image, randomBytes(2 * CLUSTER, 32 + i), (10 + 10 * i) * CLUSTER);
-  }
-  return { image, store, judge };
-};
 
 const word = (value: bigint): Buffer => {
   const raw = Buffer.alloc(8);
@@ -87,7 +72,7 @@ const DAMAGE: Readonly<Record<string, (store: string) => void>> = {
 
 for (const [what, damage] of Object.entries(DAMAGE)) {
   t.test(`nothing is written where ${what}`, async (t) => {
-    const { image, store } = await makeStore(t);
+    const { image, store } = await makeChain(t, TAGS);
     damage(store);
     const before = fs.readFileSync(store);
     const changes: ReadonlyArray<() => Promise<unknown>> = [
@@ -112,7 +97,7 @@ const isSealed = (path: string): boolean => {
 };
 
 t.test('every change seals the refcounts, whoever was there before', async (t) => {
-  const { image, store, judge } = await makeStore(t);
+  const { image, store, judge } = await makeChain(t, TAGS);
   t.ok(isSealed(store), 'a take');
   const { size } = fs.statSync(store);
   fs.truncateSync(store, size + 2 ** 24);

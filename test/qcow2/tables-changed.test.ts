@@ -2,48 +2,24 @@
 // cluster of another snapshot, which would then be given out while it is in use.
 
 import fs from 'node:fs';
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import { offsetOf, type Snapshot, Store } from '../../qcow2/index.js';
-import { decodeRecord, encodeRecord } from '../../qcow2/record.js';
+import t from 'tap';
+import { offsetOf } from '../../qcow2/index.js';
 import { check, prune, remove, take } from '../../snapshot/index.js';
-import { patch, randomBytes, tempDir } from '../tools/files.js';
-import { Judge } from '../tools/judge.js';
+import { patch } from '../tools/files.js';
 import { checkClean, qemuImg } from '../tools/qemu.js';
+import { tagged, withTables } from '../tools/tables.js';
+import { CLUSTER, CLUSTERS, makeChain } from './chain.js';
+import { forgeTable } from './forge.js';
 
-const CLUSTER = 4096;
-const CLUSTERS = 200;
+const TAGS = ['one', 'two', 'three'];
 const SOUND = { corruptions: 0, leaks: 0 };
 
 t.setTimeout(240_000);
 
-/** A store with the snapshots one, two and three, of which each has two clusters of its own, and an image changed since. */
-const makeStore = async (t: Test) => {
-  const folder = tempDir(t);
-  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
-  const judge = new Judge(folder, store);
-  fs.writeFileSync(image, randomBytes(CLUSTERS * CLUSTER, 41));
-  for (const [i, tag] of ['one', 'two', 'three'].entries()) {
-    judge.remember(image, tag);
-    await take({ image, store, tag, clusterSize: CLUSTER, threads: 1, compression: 'none' });
-    patch(image, randomBytes(2 * CLUSTER, 42 + i), (10 + 10 * i) * CLUSTER);
-  }
-  return { image, store, judge };
-};
-
-const withSnapshot = <T>(path: string, tag: string, look: (s: Store, one: Snapshot) => T): T => {
-  const store = Store.open(path, 'r');
-  try {
-    return look(store, store.snapshots.find(({ entry }) => entry.tag === tag) as Snapshot);
-  } finally {
-    store.file.close();
-  }
-};
-
 /** Host byte offset of the entry of a guest cluster of a snapshot. */
 const entryAt = (path: string, tag: string, cluster: number): number =>
-  withSnapshot(path, tag, (store, { entry }) => {
-    const l1 = store.l1(entry);
+  withTables(path, (store) => {
+    const l1 = store.l1(tagged(store, tag).entry);
     return offsetOf(l1.hi(0), l1.lo(0)) + 8 * cluster;
   });
 
@@ -60,23 +36,13 @@ const repair = (store: string): void => {
   checkClean(store);
 };
 
-/** Takes a snapshot's digest of its tables out of its record, as early versions wrote it. */
-const forgetTables = (path: string, tag: string): void => {
-  const [from, to] = withSnapshot(path, tag, (_, { entry }) => {
-    const found = decodeRecord(path, entry);
-    if (found?.tables === undefined) throw new Error('its record has no tables');
-    // It keeps its length: the path is as much longer.
-    const image = `${found.image}${'x'.repeat(16)}`;
-    const longer = encodeRecord({ ...found, image, tables: undefined }, entry);
-    return [entry.extra, longer];
-  });
-  const at = fs.readFileSync(path).indexOf(from);
-  patch(path, to, at);
-};
+/** Takes the digest of its tables out of the records of some snapshots, as early versions wrote them. */
+const forgetTables = (path: string, tags: readonly string[]): void =>
+  forgeTable(path, (tag) => (tags.includes(tag) ? { record: { tables: undefined } } : {}));
 
 t.test('what a changed table leads to stays taken, and nobody loses a byte', async (t) => {
   for (const drop of ['remove', 'prune'] as const) {
-    const { image, store, judge } = await makeStore(t);
+    const { image, store, judge } = await makeChain(t, TAGS);
     // Cluster 20 as "three" has it is in no other snapshot: one reference, of its own table, and one of the active one.
     misdirect(store, ['one', 50], ['three', 20]);
     t.match(await check({ store }), { corruptions: 1 + 1, leaks: 1 });
@@ -103,7 +69,7 @@ t.test('what a changed table leads to stays taken, and nobody loses a byte', asy
 });
 
 t.test('no snapshot is built upon tables that have changed', async (t) => {
-  const { image, store, judge } = await makeStore(t);
+  const { image, store, judge } = await makeChain(t, TAGS);
   misdirect(store, ['three', 50], ['one', 10]);
   judge.forget('three');
   const { size } = fs.statSync(store);
@@ -124,8 +90,8 @@ t.test('no snapshot is built upon tables that have changed', async (t) => {
 
 t.test('a changed L1 entry, or one that leads nowhere', async (t) => {
   for (const to of [1n << 40n, 0n]) {
-    const { store, judge } = await makeStore(t);
-    const at = withSnapshot(store, 'one', (_, { entry }) => entry.l1Offset);
+    const { store, judge } = await makeChain(t, TAGS);
+    const at = withTables(store, (tables) => tagged(tables, 'one').entry.l1Offset);
     const word = Buffer.alloc(8);
     word.writeBigUInt64BE(to);
     patch(store, word, at);
@@ -138,9 +104,8 @@ t.test('a changed L1 entry, or one that leads nowhere', async (t) => {
 });
 
 t.test('where nobody has noted what the tables were, all must agree', async (t) => {
-  const { image, store, judge } = await makeStore(t);
-  forgetTables(store, 'one');
-  forgetTables(store, 'three');
+  const { image, store, judge } = await makeChain(t, TAGS);
+  forgetTables(store, ['one', 'three']);
   t.match(await check({ store }), SOUND);
   const sound = fs.readFileSync(store);
   misdirect(store, ['one', 50], ['three', 20]);
@@ -159,7 +124,7 @@ t.test('where nobody has noted what the tables were, all must agree', async (t) 
 t.test(
   'tables that moved are known in their new place, and changed ones are not taken for sound',
   async (t) => {
-    const { image, store, judge } = await makeStore(t);
+    const { image, store, judge } = await makeChain(t, TAGS);
     misdirect(store, ['one', 50], ['three', 20]);
     judge.forget('one');
     // The disk grows into another L1 entry: all snapshots get a longer L1 table.
@@ -178,7 +143,7 @@ t.test(
 );
 
 t.test('COPIED bits of other programs are no change', async (t) => {
-  const { store, judge } = await makeStore(t);
+  const { store, judge } = await makeChain(t, TAGS);
   // It goes through the tables of what it drops and of the active state, and says in them which counts are 1.
   for (const args of [
     ['-c', 'other'],

@@ -1,0 +1,28 @@
+// A small store of some snapshots that depend on each other, to be damaged.
+
+import fs from 'node:fs';
+import { join } from 'node:path';
+import type { Test } from 'tap';
+import { take } from '../../snapshot/index.js';
+import { patch, randomBytes, tempDir } from '../tools/files.js';
+import { Judge } from '../tools/judge.js';
+
+export const CLUSTER = 4096;
+export const CLUSTERS = 200;
+
+/**
+ * A store of snapshots with these tags, and an image that has changed since: two clusters from cluster 10 on after the
+ * first snapshot, from 20 on after the second, and so on. No cluster can be packed.
+ */
+export const makeChain = async (t: Test, tags: readonly string[]) => {
+  const folder = tempDir(t);
+  const [image, store] = [join(folder, 'image'), join(folder, 'store.qcow2')];
+  const judge = new Judge(folder, store);
+  fs.writeFileSync(image, randomBytes(CLUSTERS * CLUSTER, 31));
+  for (const [i, tag] of tags.entries()) {
+    judge.remember(image, tag);
+    await take({ image, store, tag, clusterSize: CLUSTER, threads: 1 });
+    patch(image, randomBytes(2 * CLUSTER, 32 + i), (10 + 10 * i) * CLUSTER);
+  }
+  return { image, store, judge };
+};
