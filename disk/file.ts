@@ -7,14 +7,19 @@
 
 import fs from 'node:fs';
 import { dirname } from 'node:path';
-import { ioFault } from './faults.js';
-import { punchHole } from './os.js';
+import type { Extent } from './extents.js';
+import { errnoOf, ioFault } from './faults.js';
+import { beginWriteback, PAGE_BYTES, punchHole } from './os.js';
+import { MiB } from './units.js';
 
 /** The unit of a file's block count, whatever the file system's own (stat(2)). */
 export const BLOCK_BYTES = 512;
 
 /** Zeros that are written at once. */
-const ZERO_PIECE_BYTES = 1024 * 1024;
+const ZERO_PIECE_BYTES = MiB;
+
+/** So many bytes written are brought to the disk together, while more of them come. */
+const WRITEBACK_BYTES = 4 * MiB;
 
 /** What a thread needs to use a file that another thread opened; plain data. */
 export interface FileSpec {
@@ -57,8 +62,13 @@ export const readAt = (fd: number, into: Uint8Array, position: number): number =
   return done;
 };
 
+const NOWHERE: Extent = { start: Number.POSITIVE_INFINITY, end: 0 };
+
 class PlainFile implements File {
   readonly spec: FileSpec;
+  /** What this thread has written and nobody has asked to bring to the disk: how many bytes, and where they lie. */
+  #fresh: Extent = NOWHERE;
+  #freshBytes = 0;
 
   constructor(spec: FileSpec) {
     this.spec = spec;
@@ -93,6 +103,23 @@ class PlainFile implements File {
     } catch (error) {
       throw ioFault(error, this.path, 'write');
     }
+    this.#noteFresh(position, from.length);
+  }
+
+  /**
+   * Else all of a large output would still be in memory when it is complete, and its sync begin only then
+   * (docs/decisions/0040).
+   */
+  #noteFresh(position: number, length: number): void {
+    const { start, end } = this.#fresh;
+    this.#fresh = { start: Math.min(start, position), end: Math.max(end, position + length) };
+    this.#freshBytes += length;
+    if (this.#freshBytes < WRITEBACK_BYTES) return;
+    // The page at the end is likely to be written on.
+    const whole = this.#fresh.end - (this.#fresh.end % PAGE_BYTES);
+    beginWriteback(this.spec.fd, { start: this.#fresh.start, end: whole });
+    this.#fresh = NOWHERE;
+    this.#freshBytes = 0;
   }
 
   truncate(length: number): void {
@@ -201,9 +228,16 @@ export const openFile = (path: string, flags: string, log?: string): File => {
   return attachFile(log === undefined ? { path, fd } : { path, fd, logFd: fs.openSync(log, 'a') });
 };
 
-/** Makes the name of a file durable: the folder that holds it is synced. */
+/** Makes the name of a file durable: the folder that holds it is synced, where this process may look into it. */
 export const syncFolder = (path: string): void => {
-  const fd = fs.openSync(dirname(path), 'r');
+  let fd: number;
+  try {
+    fd = fs.openSync(dirname(path), 'r');
+  } catch (error) {
+    // Who may write in a folder need not be allowed to read it.
+    if (errnoOf(error) === 'EACCES') return;
+    throw error;
+  }
   try {
     fs.fsyncSync(fd);
   } finally {

@@ -54,6 +54,7 @@ interface Native {
   readonly SYS_munmap: number;
   readonly SYS_ppoll: number;
   readonly SYS_ptrace: number;
+  readonly SYS_sync_file_range: number;
   readonly SYS_wait4: number;
 }
 

@@ -15,6 +15,7 @@ const F_OFD_SETLK = 37;
 const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
+const SYNC_FILE_RANGE_WRITE = 2;
 const FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 const AT_FDCWD = -100;
@@ -163,6 +164,14 @@ export const isByteLocked = (fd: number, position: number): boolean => {
 /** Gives a range's blocks back to the file system; it then reads as zeros. False if not possible. */
 export const punchHole = (fd: number, { start, end }: Extent): boolean =>
   native.call(native.SYS_fallocate, fd, FALLOC_KEEP_SIZE_PUNCH_HOLE, start, end - start) === 0;
+
+/**
+ * Asks the system to begin to bring to the disk what was written to a range of a file. It promises nothing, and tells of no
+ * error: a sync does, and then has less to wait for.
+ */
+export const beginWriteback = (fd: number, { start, end }: Extent): void => {
+  native.call(native.SYS_sync_file_range, fd, start, end - start, SYNC_FILE_RANGE_WRITE);
+};
 
 /**
  * Opens a new file without a name in a folder (open(2), O_TMPFILE), for reading and writing: whatever

@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { errnoOf, ioFault } from './faults.js';
+import { attachFile } from './file.js';
 import { waitWritable } from './os.js';
 
 /** How long one wait for a slow reader lasts, in milliseconds. */
@@ -29,6 +30,12 @@ export const openForStream = (fd: number): number => {
 /** Closes what `openForStream(fd)` gave, if it is a descriptor of its own. */
 export const closeForStream = (stream: number, fd: number): void => {
   if (stream !== fd) fs.closeSync(stream);
+};
+
+/** Resolves when what went to a file or a block device is on the disk; at once where there is no disk. */
+export const settleStream = async (fd: number, name: string): Promise<void> => {
+  const stat = fs.fstatSync(fd);
+  if (stat.isFile() || stat.isBlockDevice()) await attachFile({ path: name, fd }).sync();
 };
 
 /** Bytes go out one after another, through a descriptor that any thread may hold. */

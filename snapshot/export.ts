@@ -8,6 +8,7 @@ import {
   fault,
   OutStream,
   openForStream,
+  settleStream,
 } from '../disk/index.js';
 import {
   abortFault,
@@ -70,6 +71,8 @@ export interface ExportResult {
 export const EXPORT_STAGES = ['fetch', 'decode', 'verify', 'compress'] as const;
 
 const STREAM_CODEC = 'zstd';
+/** What the output is for people. */
+const STREAM_NAME = 'the stream';
 
 /** Writes sections. */
 class StreamWriter {
@@ -172,7 +175,7 @@ const exportFrom = async (
     ],
   );
   const { signal } = options;
-  const writer = new StreamWriter(new OutStream(fd, 'the stream', () => signal?.aborted === true));
+  const writer = new StreamWriter(new OutStream(fd, STREAM_NAME, () => signal?.aborted === true));
   const totals = { batches: 0, clusters: 0 };
   await writer.magic();
   const header = headerOf(sent.digests, clusterSize, snapshot, since);
@@ -215,7 +218,9 @@ export const exportSnapshot = async (options: ExportOptions): Promise<ExportResu
     await unlock(store, options);
     const fd = openForStream(options.fd);
     try {
-      return await exportFrom(store, options, fd, began);
+      const result = await exportFrom(store, options, fd, began);
+      await settleStream(fd, STREAM_NAME);
+      return result;
     } finally {
       closeForStream(fd, options.fd);
     }

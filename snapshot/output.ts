@@ -18,6 +18,8 @@ import {
   openForStream,
   reasonOf,
   seekEnd,
+  settleStream,
+  syncFolder,
   tryLockByte,
   WRITER_LOCK_BYTE,
 } from '../disk/index.js';
@@ -36,6 +38,8 @@ export interface Output {
   begin(): void;
   /** Makes image bytes read as zeros, where that needs to be done; returns how many were not before. */
   zeros(range: Extent): Promise<number>;
+  /** Resolves when all of it is on the disk. Until then nobody knows whether the disk has taken what was written. */
+  settle(): Promise<void>;
   /** Gives it its name. */
   finish(): void;
   /** Leaves nothing behind that was not there. */
@@ -100,6 +104,7 @@ const openOver = ({ path, window }: OutputUse): Output => {
       }
       return end - start;
     },
+    settle: () => file.sync(),
     finish: close,
     discard: close,
   };
@@ -132,6 +137,7 @@ const openUpdate = (use: OutputUse, stat: fs.Stats): Output => {
       if (stat.isFile() && file.size() !== imageBytes) file.truncate(imageBytes);
     },
     zeros: (range) => clear(file, range),
+    settle: () => file.sync(),
     finish: close,
     discard: close,
   };
@@ -153,6 +159,7 @@ const openStream = ({ window }: OutputUse): Output => {
     shift: window.start,
     begin: asItIs,
     zeros: nothing,
+    settle: () => settleStream(fd, path),
     finish: close,
     discard: close,
   };
@@ -185,9 +192,11 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
     shift: window.start,
     begin: asItIs,
     zeros: nothing,
+    settle: () => file.sync(),
     finish: () => {
       close();
       givePartItsName(part, path, force);
+      syncFolder(path);
     },
     discard,
   };

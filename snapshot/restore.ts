@@ -7,7 +7,7 @@
 //     copy ─▶ scan ─▶ dedup ─▶ locate ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
 import { type Extent, fault } from '../disk/index.js';
-import type { StageReport } from '../pipeline/index.js';
+import { abortFault, type StageReport } from '../pipeline/index.js';
 import type { Snapshot, Store } from '../qcow2/index.js';
 import { compareIn } from './compare.js';
 import { refuseSameFile } from './guards.js';
@@ -225,6 +225,8 @@ const restoreWindow = async (
   try {
     const moved = await move({ ...job, output, bad });
     const found = (bad ?? new RangeBag()).sorted(Number.POSITIVE_INFINITY);
+    await output.settle();
+    if (job.options.signal?.aborted) throw abortFault(job.options.signal);
     output.finish();
     return {
       ...moved,

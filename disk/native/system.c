@@ -75,6 +75,7 @@ static const struct {
     {"SYS_munmap", SYS_munmap},
     {"SYS_ppoll", SYS_ppoll},
     {"SYS_ptrace", SYS_ptrace},
+    {"SYS_sync_file_range", SYS_sync_file_range},
     {"SYS_wait4", SYS_wait4},
 };
 

@@ -7,6 +7,8 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import t from 'tap';
 import { attachFile, type LogEntry, openFile, readLog } from '../../disk/file.js';
+import { native } from '../../disk/native.js';
+import { MiB } from '../../disk/units.js';
 import { diskDir } from '../tools/files.js';
 
 /** Does to a buffer what a log says was done to the file. */
@@ -141,4 +143,27 @@ t.test('what the system refuses becomes a fault with its path', async (t) => {
   t.throws(() => file.truncate(0), { code: 'io-failed', details: { path } });
   file.close();
   await t.rejects(file.sync(), { code: 'io-failed', details: { path } });
+});
+
+t.test('a long output is on its way to the disk before it is complete', (t) => {
+  const file = openFile(join(diskDir(t), 'file'), 'wx+');
+  const { call, SYS_sync_file_range } = native;
+  const begun: unknown[][] = [];
+  native.call = (number, ...args) => {
+    if (number === SYS_sync_file_range) begun.push(args.slice(1, 3));
+    return call(number, ...args);
+  };
+  t.teardown(() => {
+    native.call = call;
+  });
+  // Ends in the middle of a page, as payloads do.
+  const piece = Buffer.alloc(MiB + 100, 1);
+  for (let i = 0; i < 10; i += 1) file.write(piece, i * piece.length);
+  const first = 4 * piece.length - 400;
+  t.same(begun, [
+    [0, first],
+    [4 * piece.length, 8 * piece.length - 800 - 4 * piece.length],
+  ]);
+  file.close();
+  t.end();
 });

@@ -20,10 +20,10 @@ import {
   type Situation,
   takes,
 } from '../tools/refusals.js';
+import { stranger } from '../tools/stranger.js';
 
 t.setTimeout(180_000);
 
-const NOBODY = 65534;
 const INCOMPATIBLE_AT = 72;
 
 const mustRun = (program: string, args: readonly string[]): void => {
@@ -289,13 +289,6 @@ for (const [what, table] of [
     await judgeAll(t, folder, await makeTemplate(folder), table);
   });
 }
-
-/** Permissions bind everyone but root, so root becomes somebody else. */
-const stranger = async (): Promise<{ uid?: number } | undefined> => {
-  if (process.getuid?.() !== 0) return {};
-  const { status } = await nvsnap(['--version'], { uid: NOBODY, gid: NOBODY, cwd: '/' });
-  return status === 0 ? { uid: NOBODY } : undefined;
-};
 
 t.test('refused: what may not be read or written', async (t) => {
   const as = await stranger();

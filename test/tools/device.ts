@@ -7,12 +7,18 @@ import type { Test } from 'tap';
 import { patch } from './files.js';
 
 /**
- * A loop device over a new file with this content, gone when the test ends. Undefined where this process may
+ * A loop device over a new file with this content, and so long, gone when the test ends. Undefined where this process may
  * not have one: the test must say so.
  */
-export const loopDevice = (t: Test, folder: string, content: Buffer): string | undefined => {
+export const loopDevice = (
+  t: Test,
+  folder: string,
+  content: Buffer,
+  bytes = content.length,
+): string | undefined => {
   const file = join(folder, 'device');
   fs.writeFileSync(file, content);
+  fs.truncateSync(file, bytes);
   const { status, stdout } = spawnSync('losetup', ['-f', '--show', file], { encoding: 'utf8' });
   if (status !== 0) return undefined;
   const device = stdout.trim();
