@@ -132,7 +132,7 @@ export const dirty = async (job: Job): Promise<Result> => {
     const own = working.map(
       (source): Contender => ({
         name: source.name,
-        prepare: () => settle(job, image),
+        prepare: () => settle(job, source.store, image),
         commands: (round) => [take(job, image, source, tagOf(round))],
         heard: (text) => {
           const why = fallbackOf(text);

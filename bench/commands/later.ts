@@ -31,7 +31,7 @@ export const diff = async (job: Job): Promise<Result> => {
   const cmp: Contender = {
     name: 'cmp',
     prepare: () => {
-      for (const path of [subject.path, copy]) settle(job, path);
+      settle(job, subject.path, copy);
     },
     commands: () => [cmpAll(subject.path, copy)],
   };

@@ -35,7 +35,7 @@ const follow = async (job: Job, subject: Subject): Promise<Contender[]> => {
     await execute(scratch, archiver.put(subject.path, FIRST_TAG));
     followers.push({
       name,
-      prepare: () => settle(job, subject.path),
+      prepare: () => settle(job, archiver.folder, subject.path),
       commands: (round) => [archiver.put(subject.path, tagOf(round))],
       prove: async () => {
         const out = scratch.path(RESTORED);
@@ -57,7 +57,7 @@ export const next = async (job: Job): Promise<Result> => {
   let digest = '';
   const own = listening({
     name: 'nvsnap',
-    prepare: () => settle(job, subject.path),
+    prepare: () => settle(job, store, subject.path),
     commands: (round) => [ours(job, 'take', subject.path, store, '--tag', tagOf(round))],
     prove: async () => {
       digest = await checkSnapshot(job, subject.path, store, tagOf(options.rounds));

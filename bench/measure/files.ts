@@ -43,10 +43,12 @@ export const dropCache = (path: string): void => {
   }
 };
 
-/** Brings what is read next into the page cache, or out of it. */
-export const settle = ({ options }: Job, path: string): void => {
-  if (options.cache === 'warm') warm(path);
-  else dropCache(path);
+/** Brings what is read next, files or folders, into the page cache, or out of it. */
+export const settle = ({ options }: Job, ...paths: readonly string[]): void => {
+  for (const path of paths) {
+    if (options.cache === 'warm') warm(path);
+    else dropCache(path);
+  }
 };
 
 /** Returns when all data of a file, or of a folder's file system, is on the disk: at once if its maker saw to it. */

@@ -67,7 +67,7 @@ class Subject {
 
   /** Brings the image and its store into the page cache, or out of it: two of each are more than many machines' memory. */
   settle(): void {
-    for (const path of [this.image.path, this.store]) settle(this.#job, path);
+    settle(this.#job, this.image.path, this.store);
   }
 
   get contender(): Contender {

@@ -59,6 +59,11 @@ t.test('what verbs cost', (t) => {
   t.equal(perGiB(plainSmall, plainLarge, 'write').bytes, 2 ** 30, 'it writes every byte once');
   t.equal(plainLarge.write.calls, BATCHES + 11, 'a batch is one write, tables and header eleven');
   t.equal(plainLarge.sync.calls, 4, 'a new file, its name, the data and the header');
+  t.same(
+    perGiB(plainSmall, plainLarge, 'writeback'),
+    { calls: 256, bytes: 2 ** 30 },
+    'every 4 MiB are on their way to the disk at once',
+  );
   t.equal(plainLarge.copy.calls, 0, 'nothing is copied');
 
   const packed = first('c', large, 'zstd');
@@ -98,7 +103,8 @@ t.test('what verbs cost', (t) => {
   const restored = restore('b');
   t.equal(restored.write.calls, BATCHES, 'a restore writes a batch at once');
   t.equal(restored.write.bytes, LARGE);
-  t.same([restored.sync.calls, restored.copy.calls], [0, 0]);
+  t.same(restored.writeback, { calls: BATCHES, bytes: LARGE }, 'and has it written back at once');
+  t.same([restored.sync.calls, restored.copy.calls], [2, 0], 'the data, and the name');
   t.equal(
     perGiB(restore('a'), restored, 'read').bytes,
     2 ** 30,

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export type Kind = 'read' | 'write' | 'sync' | 'copy' | 'message';
+export type Kind = 'read' | 'write' | 'writeback' | 'sync' | 'copy' | 'message';
 export interface Count {
   readonly calls: number;
   readonly bytes: number;
@@ -33,6 +33,7 @@ export const counted = (
   const counts: Record<Kind, { calls: number; bytes: number }> = {
     read: { calls: 0, bytes: 0 },
     write: { calls: 0, bytes: 0 },
+    writeback: { calls: 0, bytes: 0 },
     sync: { calls: 0, bytes: 0 },
     copy: { calls: 0, bytes: 0 },
     message: { calls: 0, bytes: 0 },

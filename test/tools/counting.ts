@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import { MessagePort } from 'node:worker_threads';
 
-type Scan = (...args: readonly unknown[]) => number;
+type Native = (...args: readonly unknown[]) => number;
 
 /** Smaller copies are digests and the like, and cost nothing. */
 const LEAST_COPY = 4096;
@@ -27,13 +27,20 @@ fs.readSync = ((...args: Parameters<typeof readSync>) => {
 
 // What is compiled reads by itself: a call counts as a read, however many pieces it reads.
 const native = createRequire(import.meta.url)('../../../build/Release/nvsnap.node') as {
-  scan: Scan;
+  scan: Native;
+  call: Native;
+  readonly SYS_sync_file_range: number;
 };
-const { scan } = native;
+const { scan, call, SYS_sync_file_range } = native;
 native.scan = (...args) => {
   const got = scan(...args);
   note('read', Math.max(0, got));
   return got;
+};
+
+native.call = (number, ...args) => {
+  if (number === SYS_sync_file_range) note('writeback', Number(args[2]));
+  return call(number, ...args);
 };
 
 fs.writeSync = ((...args: Parameters<typeof writeSync>) => {
