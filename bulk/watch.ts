@@ -38,10 +38,12 @@ class JobsLock {
     if (this.#fd !== undefined && fs.fstatSync(this.#fd, { bigint: true }).ino === named.ino)
       return;
     const fd = fs.openSync(this.#path, 'r');
-    const holder = lockAlone(fd);
-    if (holder !== undefined) {
+    try {
+      const holder = lockAlone(fd, this.#path);
+      if (holder !== undefined) throw fault('jobs-watched', { path: this.#path, holder });
+    } catch (error) {
       fs.closeSync(fd);
-      throw fault('jobs-watched', { path: this.#path, holder });
+      throw error;
     }
     this.release();
     this.#fd = fd;

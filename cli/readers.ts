@@ -85,6 +85,7 @@ const addVerify = (program: Command): void => {
       'Reads every stored cluster of the SNAPSHOTs of STORE (default: all) once, however many share it, and\n' +
         'holds it against its digest. Exit code 3 when damage is found.',
     )
+    .option('--from-disk', 'read the disk, not what the system still has in memory of it')
     .option('--sample <percent>', 'read so many percent of the clusters, at random', parsePercent)
     .option(
       '--time-budget <time>',
@@ -95,7 +96,7 @@ const addVerify = (program: Command): void => {
     .option('--memory <size>', 'for batches in flight (default: 192M)', parseMemory)
     .addHelpText(
       'after',
-      '\nExamples:\n  nvsnap verify vm.qcow2\n  nvsnap verify vm.qcow2 latest --sample 5\n  nvsnap verify vm.qcow2 --time-budget 10m',
+      '\nExamples:\n  nvsnap verify vm.qcow2\n  nvsnap verify vm.qcow2 latest --sample 5\n  nvsnap verify vm.qcow2 --time-budget 10m --from-disk',
     )
     .action(act(() => import('./verify.js')));
 };

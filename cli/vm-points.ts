@@ -39,7 +39,11 @@ export const remove = async (
   _options: Record<string, unknown>,
   screen: Screen,
 ): Promise<number> => {
-  const { kept } = await removePoints({ stores, tags });
+  const { kept } = await removePoints({
+    stores,
+    tags,
+    onNotice: (sentence) => screen.notice(sentence),
+  });
   screen.result(
     { removed: [...new Set(tags)], kept },
     ({ removed }) =>

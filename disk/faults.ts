@@ -103,6 +103,11 @@ const CATALOGUE = {
       `The store ${d.path} does not exist.`,
       'Check the path, or make it with "nvsnap take IMAGE STORE".',
     ),
+  'locks-missing': (d: { path: string; reason: string }) =>
+    say(
+      `${d.path} cannot be locked: ${d.reason}.`,
+      'Keep it on a file system that has locks, or mount this one with them.',
+    ),
   'store-unusable': (d: { path: string; reason: string }) =>
     say(
       `The store ${d.path} cannot be opened: ${d.reason}.`,

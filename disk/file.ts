@@ -228,19 +228,38 @@ export const openFile = (path: string, flags: string, log?: string): File => {
   return attachFile(log === undefined ? { path, fd } : { path, fd, logFd: fs.openSync(log, 'a') });
 };
 
-/** Makes the name of a file durable: the folder that holds it is synced, where this process may look into it. */
+/** Permissions of any new file, before the umask. */
+export const ANY_MODE = 0o666;
+
+/** Those of a file that is made of one with `mode`: others get no more than from that one; the owner reads and writes. */
+export const modeAfter = (mode: number): number => 0o600 | (mode & 0o066);
+
+/** Who may write in a folder need not be allowed to read it, and not every file system has folders that can be synced. */
+const UNSYNCED: ReadonlySet<string | undefined> = new Set(['EACCES', 'EINVAL']);
+
+/** Makes the name of a file durable: the folder that holds it is synced, where that is possible. */
 export const syncFolder = (path: string): void => {
-  let fd: number;
+  let fd: number | undefined;
   try {
     fd = fs.openSync(dirname(path), 'r');
+    fs.fsyncSync(fd);
   } catch (error) {
-    // Who may write in a folder need not be allowed to read it.
-    if (errnoOf(error) === 'EACCES') return;
-    throw error;
+    if (!UNSYNCED.has(errnoOf(error))) throw error;
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
   }
+};
+
+/** Writes a file for its owner's eyes so that it is the old one or the new one, whole and durably. Throws the system's error. */
+export const replaceFile = (path: string, parts: readonly (string | Uint8Array)[]): void => {
+  const draft = `${path}.new`;
+  const fd = fs.openSync(draft, 'w', 0o600);
   try {
+    for (const part of parts) fs.writeFileSync(fd, part);
     fs.fsyncSync(fd);
   } finally {
     fs.closeSync(fd);
   }
+  fs.renameSync(draft, path);
+  syncFolder(path);
 };

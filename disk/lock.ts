@@ -6,7 +6,7 @@
 // same, so that each side refuses what would harm the other.
 
 import fs from 'node:fs';
-import { fault } from './faults.js';
+import { Fault, fault, reasonOf } from './faults.js';
 import { isByteLocked, tryLockByte } from './os.js';
 
 /**
@@ -93,27 +93,48 @@ const isNamed = (path: string, fd: number): boolean => {
   return named?.ino === open.ino && named.dev === open.dev;
 };
 
+/** Locks; a Fault where the file system of `path` has no locks. */
+const withLocks = <T>(path: string, lock: () => T): T => {
+  try {
+    return lock();
+  } catch (error) {
+    if (error instanceof Fault) throw error;
+    throw fault('locks-missing', { path, reason: reasonOf(error) }, error);
+  }
+};
+
 /**
  * Makes the caller the store's only writer until the file is closed, or says who is. A writer whose
  * first take fails removes the store it made: who opened it just before must not write to what no
  * longer has a name. QEMU may read meanwhile unless `alone`, since what is published stays where it is.
  */
 export const lockWriter = (path: string, fd: number, alone = false): void => {
-  if (!tryLockByte(fd, WRITER_LOCK_BYTE)) {
-    throw fault('store-locked', { path, holder: findHolder(fd, WRITER_LOCK_BYTE) });
-  }
-  lockAgainstQemu(path, fd, alone);
+  withLocks(path, () => {
+    if (!tryLockByte(fd, WRITER_LOCK_BYTE)) {
+      throw fault('store-locked', { path, holder: findHolder(fd, WRITER_LOCK_BYTE) });
+    }
+    lockAgainstQemu(path, fd, alone);
+  });
   if (!isNamed(path, fd)) throw fault('store-exists', { path });
 };
 
 /**
  * Makes the caller the only one that has this lock on an open file, which need not be writable, until the file is
- * closed. Undefined, or who has it. Of two that ask in the same moment, neither may get it.
+ * closed. Undefined, or who has it. Of two that ask in the same moment, neither may get it. `path` is for faults.
  */
-export const lockAlone = (fd: number): string | undefined => {
-  const mine = tryLockByte(fd, WRITER_LOCK_BYTE, true);
+export const lockAlone = (fd: number, path: string): string | undefined => {
+  const mine = withLocks(path, () => tryLockByte(fd, WRITER_LOCK_BYTE, true));
   if (mine && !isByteLocked(fd, WRITER_LOCK_BYTE)) return undefined;
   return findHolder(fd, WRITER_LOCK_BYTE);
+};
+
+/** Keeps others from removing a file that one is at work on; where there are no locks, nobody removes another's. */
+export const lockAgainstRemoval = (fd: number): void => {
+  try {
+    tryLockByte(fd, WRITER_LOCK_BYTE);
+  } catch {
+    // Then whoever would remove it cannot tell that it may.
+  }
 };
 
 /** Removes a regular file that no process has locked as its writer; leaves it when that cannot be told. */

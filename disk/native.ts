@@ -2,6 +2,7 @@
 // call. The sources are in the folder of this name, and binding.gyp says how npm compiles them.
 
 import { createRequire } from 'node:module';
+import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 /** An argument of a system call: a number, or the memory it points to. */
@@ -45,6 +46,7 @@ interface Native {
   ): number;
 
   // The numbers of calls.
+  readonly SYS_fadvise64: number;
   readonly SYS_fallocate: number;
   readonly SYS_fcntl: number;
   readonly SYS_ioctl: number;
@@ -54,6 +56,7 @@ interface Native {
   readonly SYS_munmap: number;
   readonly SYS_ppoll: number;
   readonly SYS_ptrace: number;
+  readonly SYS_renameat2: number;
   readonly SYS_sync_file_range: number;
   readonly SYS_wait4: number;
 }
@@ -86,8 +89,14 @@ export const shortHash = (data: Uint8Array): Uint8Array => {
   return hash;
 };
 
+/** What Node has no words for: its name, if it has one, instead of them. */
+const unknown = (errno: number): readonly [code: string, reason: string] => {
+  const name = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0];
+  return [name ?? `E${errno}`, name ?? `error ${errno}`];
+};
+
 /** The error that a call has returned, as Node words those of its own calls. */
 export const errorOf = (call: string, returned: number): Error => {
-  const [code, reason] = getSystemErrorMap().get(returned) ?? [`E${-returned}`, 'unknown error'];
+  const [code, reason] = getSystemErrorMap().get(returned) ?? unknown(-returned);
   return Object.assign(new Error(`${code}: ${reason}, ${call}`), { code });
 };

@@ -2,6 +2,7 @@
 
 import fs from 'node:fs';
 import type { Extent } from './extents.js';
+import { errnoOf } from './faults.js';
 import { errorOf, native } from './native.js';
 
 const SEEK_END = 2;
@@ -16,10 +17,18 @@ const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 const SYNC_FILE_RANGE_WRITE = 2;
+const POSIX_FADV_DONTNEED = 4;
 const FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02;
 const O_TMPFILE = 0o20000000 | fs.constants.O_DIRECTORY;
 const AT_FDCWD = -100;
 const AT_SYMLINK_FOLLOW = 0x400;
+const RENAME_NOREPLACE = 1;
+/** How a lock is refused that somebody else holds. */
+const HELD: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EACCES']);
+/** How file systems say that they have no hard links, or no such call. */
+const NOT_THERE: ReadonlySet<string | undefined> = new Set([
+  ...['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL'],
+]);
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
@@ -148,11 +157,16 @@ const lockOf = (type: number, position: number): Buffer => {
 /**
  * Takes a lock on one byte of an open file, for this open file description: it is given up when the
  * descriptor is closed or the process dies. Exclusive, or shared with others that are. False when somebody
- * else holds one that excludes it.
+ * else holds one that excludes it. Throws the system's error where there are no locks.
  */
-export const tryLockByte = (fd: number, position: number, shared = false): boolean =>
-  native.call(native.SYS_fcntl, fd, F_OFD_SETLK, lockOf(shared ? F_RDLCK : F_WRLCK, position)) ===
-  0;
+export const tryLockByte = (fd: number, position: number, shared = false): boolean => {
+  const lock = lockOf(shared ? F_RDLCK : F_WRLCK, position);
+  const got = native.call(native.SYS_fcntl, fd, F_OFD_SETLK, lock);
+  if (got === 0) return true;
+  const error = errorOf('fcntl', got);
+  if (HELD.has(errnoOf(error))) return false;
+  throw error;
+};
 
 /** True when somebody else holds any lock on a byte of an open file. */
 export const isByteLocked = (fd: number, position: number): boolean => {
@@ -173,6 +187,11 @@ export const beginWriteback = (fd: number, { start, end }: Extent): void => {
   native.call(native.SYS_sync_file_range, fd, start, end - start, SYNC_FILE_RANGE_WRITE);
 };
 
+/** Lets the system forget what it has cached of a file, but for what is not on the disk yet: so that is read next. */
+export const forgetCached = (fd: number): void => {
+  native.call(native.SYS_fadvise64, fd, 0, 0, POSIX_FADV_DONTNEED);
+};
+
 /**
  * Opens a new file without a name in a folder (open(2), O_TMPFILE), for reading and writing: whatever
  * ends the process, nothing is left of it. Throws the system's error.
@@ -181,9 +200,9 @@ export const createNameless = (folder: string, mode?: number): number =>
   fs.openSync(folder, O_TMPFILE | fs.constants.O_RDWR, mode);
 
 /** The same, and undefined where that is not possible. */
-export const openNameless = (folder: string): number | undefined => {
+export const openNameless = (folder: string, mode?: number): number | undefined => {
   try {
-    return createNameless(folder);
+    return createNameless(folder, mode);
   } catch {
     return undefined;
   }
@@ -258,4 +277,34 @@ export const giveName = (fd: number, path: string): boolean => {
   const from = pathBytes(`/proc/self/fd/${fd}`);
   const to = pathBytes(path);
   return native.call(native.SYS_linkat, AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) === 0;
+};
+
+/** Renames a file that cannot be linked to, if nothing has the new name. */
+const renameToFree = (from: string, to: string): void => {
+  const [old, next] = [pathBytes(from), pathBytes(to)];
+  const got = native.call(native.SYS_renameat2, AT_FDCWD, old, AT_FDCWD, next, RENAME_NOREPLACE);
+  if (got === 0) return;
+  const error = errorOf('rename', got);
+  if (!NOT_THERE.has(errnoOf(error))) throw error;
+  // Whoever makes the name has it; a kill in just this moment leaves an empty file there.
+  fs.closeSync(fs.openSync(to, 'wx'));
+  try {
+    fs.renameSync(from, to);
+  } catch (failure) {
+    fs.rmSync(to, { force: true });
+    throw failure;
+  }
+};
+
+/** Gives a file another name, if nothing has that name yet. Throws the system's error: EEXIST where something has it. */
+export const moveToFree = (from: string, to: string): void => {
+  try {
+    fs.linkSync(from, to);
+  } catch (error) {
+    // Of an error that has another reason the renaming tells.
+    if (!NOT_THERE.has(errnoOf(error))) throw error;
+    renameToFree(from, to);
+    return;
+  }
+  fs.unlinkSync(from);
 };

@@ -4,6 +4,7 @@
 import fs from 'node:fs';
 import { dirname } from 'node:path';
 import {
+  ANY_MODE,
   attachFile,
   errnoOf,
   type Fault,
@@ -11,7 +12,7 @@ import {
   fault,
   giveName,
   ioFault,
-  openFile,
+  moveToFree,
   openNameless,
   reasonOf,
   syncFolder,
@@ -80,8 +81,8 @@ const fill = async (file: File, image: Buffer): Promise<void> => {
 };
 
 /** Writes a file that has no name until it is durable. False where the file system cannot. */
-const writeNameless = async (path: string, image: Buffer): Promise<boolean> => {
-  const fd = openNameless(dirname(path));
+const writeNameless = async (path: string, image: Buffer, mode: number): Promise<boolean> => {
+  const fd = openNameless(dirname(path), mode);
   if (fd === undefined) return false;
   const file = attachFile({ path, fd });
   try {
@@ -93,14 +94,19 @@ const writeNameless = async (path: string, image: Buffer): Promise<boolean> => {
 };
 
 /** Writes a file under another name first; a kill in just this moment leaves that one behind. */
-const writeDraft = async (path: string, draft: string, image: Buffer): Promise<void> => {
-  const file = openFile(draft, 'wx+');
+const writeDraft = async (
+  path: string,
+  draft: string,
+  image: Buffer,
+  mode: number,
+): Promise<void> => {
+  const file = attachFile({ path: draft, fd: fs.openSync(draft, 'wx+', mode) });
   try {
     await fill(file, image);
-    fs.linkSync(draft, path);
+    moveToFree(draft, path);
   } finally {
     file.close();
-    fs.unlinkSync(draft);
+    fs.rmSync(draft, { force: true });
   }
 };
 
@@ -121,6 +127,13 @@ const nameTaken = (path: string, error: unknown): Fault => {
   return fault('store-unusable', { path, reason }, error);
 };
 
+export interface NewStoreOptions {
+  /** Where its writes are logged, for tests. */
+  readonly log?: string | undefined;
+  /** Its permissions, before the umask; left out: those of any new file. */
+  readonly mode?: number | undefined;
+}
+
 /**
  * Makes an empty store at `path` and opens it for writing. It gets its name when it is durable: never
  * a half store under the real name, never over an existing file.
@@ -129,12 +142,12 @@ export const createStore = async (
   path: string,
   clusterBits: number,
   facts: StoreFacts,
-  log?: string,
+  { log, mode = ANY_MODE }: NewStoreOptions = {},
 ): Promise<Store> => {
   const image = emptyImage(clusterBits, facts);
   try {
-    if (!(await writeNameless(path, image))) {
-      await writeDraft(path, `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`, image);
+    if (!(await writeNameless(path, image, mode))) {
+      await writeDraft(path, `${path}.new-${process.pid}-${facts.uuid.slice(0, 8)}`, image, mode);
     }
     syncFolder(path);
   } catch (error) {

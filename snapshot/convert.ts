@@ -2,7 +2,14 @@
 // another digest. What they share they go on sharing.
 
 import fs from 'node:fs';
-import { type DigestAlgorithm, Fault, fault, ioFault, syncFolder } from '../disk/index.js';
+import {
+  type DigestAlgorithm,
+  Fault,
+  fault,
+  ioFault,
+  modeAfter,
+  syncFolder,
+} from '../disk/index.js';
 import { abortFault, type Pools } from '../pipeline/index.js';
 import {
   type CodecName,
@@ -206,7 +213,11 @@ const convertFrom = async (
   checkLevel(settings.compression, options.level);
   const part = partOf(options.output);
   const plug = options.leaveStages ? NO_STAGES : await loadReversible(options);
-  const target = await openWritable(part, { ...settings, plug });
+  const target = await openWritable(part, {
+    ...settings,
+    plug,
+    mode: modeAfter(fs.fstatSync(from.file.spec.fd).mode),
+  });
   try {
     const snapshots = await withPools(options, (pools) =>
       convertAll(

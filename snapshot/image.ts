@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import type { Frozen } from '../dirty/index.js';
 import {
+  ANY_MODE,
   BLOCK_BYTES,
   dataWithin,
   type Extent,
@@ -65,6 +66,8 @@ export interface Image {
   readonly size: number;
   /** Bytes it has data for, roughly; at most its size. */
   readonly allocatedBytes: number;
+  /** Permissions of its file; of standard input those of any file. */
+  readonly mode: number;
   /** False for standard input: it can be read only once and in order. */
   readonly seekable: boolean;
   /** Where in `within` (sorted, disjoint) it has data; the rest reads as zeros. */
@@ -88,6 +91,7 @@ const openInput = (size: number | undefined): Image => {
     identity: STDIN,
     size,
     allocatedBytes: size,
+    mode: ANY_MODE,
     seekable: false,
     data: (within) => within,
     checkSize: () => {},
@@ -147,6 +151,7 @@ export const openImage = (path: string, size?: number): Image => {
     identity: fileIdentity(fd),
     size: length,
     allocatedBytes: stat.isFile() ? Math.min(length, stat.blocks * BLOCK_BYTES) : length,
+    mode: stat.mode,
     seekable: true,
     data: (within) => (dense ? within : dataWithin(fd, within)),
     checkSize: () => {

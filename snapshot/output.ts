@@ -13,6 +13,7 @@ import {
   type FileSpec,
   fault,
   KiB,
+  lockAgainstRemoval,
   MiB,
   openFile,
   openForStream,
@@ -20,8 +21,6 @@ import {
   seekEnd,
   settleStream,
   syncFolder,
-  tryLockByte,
-  WRITER_LOCK_BYTE,
 } from '../disk/index.js';
 import type { Manner } from '../stages/index.js';
 import { nonZeroPieces } from './non-zero.js';
@@ -57,6 +56,8 @@ export interface OutputUse {
   readonly force: boolean;
   /** It is a copy of the image that is to be brought up to date. */
   readonly inPlace: boolean;
+  /** Permissions of a new file, before the umask. */
+  readonly mode: number;
 }
 
 const asItIs = (): void => {};
@@ -165,10 +166,10 @@ const openStream = ({ window }: OutputUse): Output => {
   };
 };
 
-const openNew = ({ path, window, force }: OutputUse): Output => {
+const openNew = ({ path, window, force, mode }: OutputUse): Output => {
   const part = partOf(path);
   // Faults name the output, not its part.
-  const file = attachFile({ path, fd: openFile(part, 'wx').spec.fd });
+  const file = attachFile({ path, fd: fs.openSync(part, 'wx', mode) });
   let isOpen = true;
   const close = (): void => {
     if (isOpen) file.close();
@@ -179,8 +180,7 @@ const openNew = ({ path, window, force }: OutputUse): Output => {
     fs.rmSync(part, { force: true });
   };
   try {
-    // Where there are no locks nobody removes another's part.
-    tryLockByte(file.spec.fd, WRITER_LOCK_BYTE);
+    lockAgainstRemoval(file.spec.fd);
     file.truncate(window.end - window.start);
   } catch (error) {
     discard();

@@ -3,7 +3,7 @@
 
 import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { errnoOf, fault, reasonOf, removeAbandoned } from '../disk/index.js';
+import { errnoOf, fault, moveToFree, reasonOf, removeAbandoned } from '../disk/index.js';
 
 const SUFFIX = /^\.part-(\d+)$/;
 
@@ -40,10 +40,7 @@ export const refuseExisting = (path: string, replace: boolean): void => {
 export const givePartItsName = (part: string, path: string, replace: boolean): void => {
   try {
     if (replace) fs.renameSync(part, path);
-    else {
-      fs.linkSync(part, path);
-      fs.unlinkSync(part);
-    }
+    else moveToFree(part, path);
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw fault('output-exists', { path }, error);
     throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);

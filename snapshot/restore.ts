@@ -6,7 +6,8 @@
 //
 //     copy ─▶ scan ─▶ dedup ─▶ locate ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
-import { type Extent, fault } from '../disk/index.js';
+import fs from 'node:fs';
+import { type Extent, fault, modeAfter } from '../disk/index.js';
 import { abortFault, type StageReport } from '../pipeline/index.js';
 import type { Snapshot, Store } from '../qcow2/index.js';
 import { compareIn } from './compare.js';
@@ -220,6 +221,7 @@ const restoreWindow = async (
     imageBytes: imageSizeOf(store, snapshot),
     force: options.force ?? false,
     inPlace: options.inPlace ?? false,
+    mode: modeAfter(fs.fstatSync(store.file.spec.fd).mode),
   });
   const bad = options.skipDamaged ? new RangeBag() : undefined;
   try {

@@ -42,6 +42,8 @@ export interface StoreSettings {
   readonly clusterSize?: number | undefined;
   readonly compression?: CodecName | undefined;
   readonly digest?: DigestAlgorithm | undefined;
+  /** Permissions of a new store, before the umask; left out: those of any new file. */
+  readonly mode?: number | undefined;
   /** The caller's stages; left out by those who read and write no clusters. */
   readonly plug?: AskedStages | undefined;
 }
@@ -194,7 +196,7 @@ const makeStore = async (
     });
   }
   const facts = { uuid, digest, seed: randomBytes(SEED_BYTES), codec, chain };
-  return { store: await createStore(path, clusterBits, facts, log), line };
+  return { store: await createStore(path, clusterBits, facts, { log, mode: settings.mode }), line };
 };
 
 /** Opens a store for reading and closes it after `use`, which must not keep it. */

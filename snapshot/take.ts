@@ -4,7 +4,7 @@
 
 import fs from 'node:fs';
 import { type DirtySource, type Epoch, scanSource } from '../dirty/index.js';
-import { Fault, ioFault, reasonOf } from '../disk/index.js';
+import { Fault, ioFault, modeAfter, reasonOf } from '../disk/index.js';
 import { abortFault, Pools } from '../pipeline/index.js';
 import type { CodecName, OwnSnapshot, Snapshot } from '../qcow2/index.js';
 import { isLight } from '../stages/index.js';
@@ -54,7 +54,7 @@ export const take = async (options: TakeOptions): Promise<TakeResult> => {
     if (known) startTake(pools, expectedWork(options, image, alone));
     const target = await openWritable(
       options.store,
-      { ...options, plug },
+      { ...options, plug, mode: modeAfter(image.mode) },
       options.ioLog,
       adoptedFacts,
     );

@@ -4,7 +4,8 @@
 //
 // Snapshots of other programs have no digests: what only they have is read and decoded.
 
-import { Fault, fault } from '../disk/index.js';
+import fs from 'node:fs';
+import { Fault, fault, forgetCached } from '../disk/index.js';
 import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/index.js';
 import type { Snapshot, Store } from '../qcow2/index.js';
 import * as stages from '../stages/index.js';
@@ -36,6 +37,8 @@ export interface VerifyOptions extends RunOptions, StageOptions {
    * when this is done again and again.
    */
   readonly timeBudget?: number | undefined;
+  /** Reads what is on the disk, not what the system has in memory of it: what was written a moment ago, usually. */
+  readonly fromDisk?: boolean | undefined;
 }
 
 /** What a verification found. Sizes in bytes, times in milliseconds. */
@@ -121,6 +124,18 @@ const stepsFor = (
   ];
 };
 
+/** What is wrong with the path is told a moment later, by whoever opens it; a pipe must not keep this waiting. */
+const forget = (path: string): void => {
+  let fd: number;
+  try {
+    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+  } catch {
+    return;
+  }
+  forgetCached(fd);
+  fs.closeSync(fd);
+};
+
 type SweptUp = Omit<VerifyResult, 'store' | 'snapshots' | 'unverifiable' | 'elapsedMs'>;
 
 /** From a random place on, for so many seconds. */
@@ -191,6 +206,7 @@ export const verify = async (options: VerifyOptions): Promise<VerifyResult> => {
   checkThreadNames(options.threads, VERIFY_STAGES);
   checkSample(options.sample);
   checkBudget(options.timeBudget);
+  if (options.fromDisk) forget(options.store);
   return withStore(options.store, async (store) => {
     await unlock(store, options);
     const chosen = usableSnapshots(store, options.snapshots ?? []);

@@ -7,7 +7,11 @@ import { listPoints, removePoints } from './keep.js';
 import { takePoint } from './take.js';
 
 /** Removes the points that a policy does not keep; resolves to how many. Those that are not whole stay, and count not. */
-export const prunePoints = async (stores: string, keep: KeepPolicy): Promise<number> => {
+export const prunePoints = async (
+  stores: string,
+  keep: KeepPolicy,
+  onNotice?: (sentence: string) => void,
+): Promise<number> => {
   const points = (await listPoints({ stores })).flatMap(({ tag, manifest }) =>
     manifest ? [{ tag, date: new Date(manifest.takenAt) }] : [],
   );
@@ -17,17 +21,18 @@ export const prunePoints = async (stores: string, keep: KeepPolicy): Promise<num
     newest.map(({ date }) => date),
   );
   const tags = newest.filter((_, i) => rules[i]?.length === 0).map(({ tag }) => tag);
-  if (tags.length > 0) await removePoints({ stores, tags });
+  if (tags.length > 0) await removePoints({ stores, tags, onNotice });
   return tags.length;
 };
 
 const pruneAfter = async (
   stores: string,
   keep: KeepPolicy | undefined,
+  onNotice: (sentence: string) => void,
 ): Promise<{ pruned: number | null; pruneError: Failure | null }> => {
   if (!keep) return { pruned: null, pruneError: null };
   try {
-    return { pruned: await prunePoints(stores, keep), pruneError: null };
+    return { pruned: await prunePoints(stores, keep, onNotice), pruneError: null };
   } catch (error) {
     return { pruned: null, pruneError: failureOf(error) };
   }
@@ -51,5 +56,5 @@ export const machineRunner: MachineRunner = async (job, about) => {
     ...{ folder, memory, pools, signal, events },
   });
   const imageBytes = point.regions.reduce((total, region) => total + region.imageBytes, 0);
-  return { result: { ...point, imageBytes }, ...(await pruneAfter(stores, keep)) };
+  return { result: { ...point, imageBytes }, ...(await pruneAfter(stores, keep, onNotice)) };
 };

@@ -9,14 +9,17 @@ export const listPoints = ({ stores }: { readonly stores: string }): Promise<Poi
 export interface RemovePointsOptions {
   readonly stores: string;
   readonly tags: readonly string[];
+  /** Hears of space that stays taken, since tables were damaged. */
+  readonly onNotice?: ((sentence: string) => void) | undefined;
 }
 
 /** Removes points with all their snapshots, one after another; resolves to the tags that are left. */
 export const removePoints = async ({
   stores,
   tags,
+  onNotice,
 }: RemovePointsOptions): Promise<{ readonly kept: readonly string[] }> => {
-  const folder = new PointsFolder(stores);
+  const folder = new PointsFolder(stores, onNotice);
   await folder.open();
   try {
     for (const tag of tags) folder.check(tag);

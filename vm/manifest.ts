@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import * as z from 'zod/mini';
-import { fault, MiB, syncFolder } from '../disk/index.js';
+import { fault, MiB, replaceFile } from '../disk/index.js';
 import { objectId } from './commands.js';
 
 const VERSION = 1;
@@ -71,17 +71,8 @@ const checksumOf = (value: unknown): string =>
 
 /** Writes a manifest so that it is there whole, durably, or not at all. */
 export const writeManifest = (path: string, value: Manifest): void => {
-  const draft = `${path}.new`;
   const checksum = checksumOf(value);
-  const fd = fs.openSync(draft, 'w', 0o600);
-  try {
-    fs.writeFileSync(fd, `${JSON.stringify({ ...value, checksum }, null, 2)}\n`);
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-  fs.renameSync(draft, path);
-  syncFolder(path);
+  replaceFile(path, [`${JSON.stringify({ ...value, checksum }, null, 2)}\n`]);
 };
 
 /** Reads a manifest; whatever is wrong with it is a fault that names the point. */

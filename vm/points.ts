@@ -14,7 +14,7 @@ import fs from 'node:fs';
 import { join, relative } from 'node:path';
 import * as z from 'zod/mini';
 import { errnoOf, Fault, fault, ioFault, lockAlone, reasonOf, syncFolder } from '../disk/index.js';
-import { checkTag, list, remove } from '../snapshot/index.js';
+import { checkTag, leakNotice, list, remove } from '../snapshot/index.js';
 import { type Manifest, type Member, readManifest, writeManifest } from './manifest.js';
 
 /** With ".begun" it must be a file's name. */
@@ -72,12 +72,18 @@ class Snapshots {
   }
 }
 
+type Listener = (sentence: string) => void;
+
 export class PointsFolder {
   readonly path: string;
   #lock: number | undefined;
 
-  constructor(path: string) {
+  readonly #onNotice: Listener | undefined;
+
+  /** `onNotice` hears what people should know of a removal that did all it could. */
+  constructor(path: string, onNotice?: Listener) {
     this.path = path;
+    this.#onNotice = onNotice;
   }
 
   memoryStore(id: string): string {
@@ -110,7 +116,7 @@ export class PointsFolder {
     } catch (error) {
       throw ioFault(error, this.path, 'open');
     }
-    const holder = lockAlone(this.#lock);
+    const holder = lockAlone(this.#lock, this.path);
     if (holder !== undefined) throw fault('points-busy', { folder: this.path, holder });
     for (const tag of this.#tagsWith(BEGUN)) await this.abandon(tag);
   }
@@ -177,9 +183,19 @@ export class PointsFolder {
   /** Removes a point that was begun, but for one that is whole: of that, only the mark. */
   async abandon(tag: string): Promise<void> {
     if (!this.has(tag)) {
-      for (const part of this.#begunParts(tag)) await dropSnapshot(part);
+      for (const part of this.#begunParts(tag)) await this.#drop(part);
     }
     this.#forget(tag);
+  }
+
+  /** Removes a snapshot, where it is there. */
+  async #drop({ store, snapshot }: Part): Promise<void> {
+    if (!fs.existsSync(store)) return;
+    const snapshots = await list({ store });
+    if (!snapshots.some(({ tag, uuid }) => tag === snapshot || uuid === snapshot)) return;
+    const { leaked } = await remove({ store, snapshots: [snapshot] });
+    const leak = leakNotice(leaked);
+    if (leak) this.#onNotice?.(`${relative(this.path, store)}: ${leak}`);
   }
 
   #forget(tag: string): void {
@@ -280,11 +296,3 @@ export class PointsFolder {
     return manifest;
   }
 }
-
-/** Removes a snapshot, where it is there. */
-const dropSnapshot = async ({ store, snapshot }: Part): Promise<void> => {
-  if (!fs.existsSync(store)) return;
-  const snapshots = await list({ store });
-  if (!snapshots.some(({ tag, uuid }) => tag === snapshot || uuid === snapshot)) return;
-  await remove({ store, snapshots: [snapshot] });
-};

@@ -36,7 +36,9 @@ export const takePoint = async (options: PointOptions): Promise<PointResult> => 
   checkOptions(options);
   const asked = withDefaults(options);
   const address = parseAddress(options.qmp);
-  const folder = new PointsFolder(options.stores);
+  const folder = new PointsFolder(options.stores, (sentence) =>
+    options.events?.emit('notice', sentence),
+  );
   options.events?.emit('step', 'looking');
   const qmp = await Qmp.connect(address, { signal: options.signal });
   try {

@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import { reasonOf } from '../../disk/index.js';
 import { type Job, notInstalled } from '../job.js';
-import { settle } from '../measure/files.js';
+import { settle, syncPath } from '../measure/files.js';
 import { startLimit, writeLimit } from '../measure/limits.js';
 import { qemuCompare, qemuToQcow2 } from '../measure/peers.js';
 import { execute, hear } from '../measure/process.js';
@@ -121,6 +121,7 @@ export const dirty = async (job: Job): Promise<Result> => {
     undo.push(drawn.undo);
     trackers.note(drawn.extents);
     await mapper.store(drawn.extents, round);
+    syncPath(image);
   };
   try {
     const { working, missing } = await tryOut(

@@ -36,6 +36,7 @@ export class Trackers {
       fs.ftruncateSync(fd, this.#size);
       for (const { start, end } of extents)
         fs.writeSync(fd, Buffer.alloc(end - start, 1), 0, end - start, start);
+      fs.fdatasyncSync(fd);
     } finally {
       fs.closeSync(fd);
     }

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { BLOCK_BYTES, dataExtents, MiB, pageBuffer } from '../../disk/index.js';
+import { BLOCK_BYTES, dataExtents, forgetCached, MiB, pageBuffer } from '../../disk/index.js';
 import type { Job } from '../job.js';
 
 const CHUNK_BYTES = 4 * MiB;
@@ -36,10 +36,13 @@ const readThrough = (path: string): void => {
 /** Drops them from the page cache, when all of it is on the disk. A file in memory has no other place. */
 export const dropCache = (path: string): void => {
   for (const file of filesIn(path)) {
-    syncPath(file);
-    // dd advises the kernel so (POSIX_FADV_DONTNEED) for all of a file of which it reads nothing.
-    const { status } = spawnSync('dd', [`if=${file}`, 'iflag=nocache', 'count=0', 'status=none']);
-    if (status !== 0) throw new Error(`dd could not drop ${file} from the page cache.`);
+    const fd = fs.openSync(file, 'r');
+    try {
+      fs.fsyncSync(fd);
+      forgetCached(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
   }
 };
 

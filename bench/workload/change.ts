@@ -87,7 +87,10 @@ const draw = (random: Random, size: number, options: ChangeOptions): Extent[] =>
   }
 };
 
-/** Changes an image. What is written is what lies elsewhere in it, with a mark on each page: it compresses alike. */
+/**
+ * Changes an image. What is written is what lies elsewhere in it, with a mark on each page: it compresses alike. It is on
+ * the disk afterwards, so that whoever is measured next does not wait for it.
+ */
 export const changeImage = (path: string, options: ChangeOptions): Change => {
   const random = new Random(options.seed);
   const fd = fs.openSync(path, 'r+');
@@ -109,6 +112,7 @@ export const changeImage = (path: string, options: ChangeOptions): Change => {
       }
       fs.writeSync(fd, bytes, 0, bytes.length, start);
     }
+    fs.fdatasyncSync(fd);
     return { extents, undo: () => putBack(path, extents, before) };
   } finally {
     fs.closeSync(fd);

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import { bitmapBytes, PAGE_BYTES, syncFolder } from '../../disk/index.js';
+import { bitmapBytes, PAGE_BYTES, replaceFile } from '../../disk/index.js';
 import type { Ground } from './ground.js';
 import type { ProcessIdentity } from './process.js';
 
@@ -57,19 +57,7 @@ const checksum = (content: Uint8Array): string =>
 /** Writes a file so that it is the old one or the new one, durably. */
 const write = (path: string, facts: object, bitmaps: readonly Buffer[] = []): void => {
   const content = Buffer.concat([Buffer.from(`${JSON.stringify(facts)}\n`), ...bitmaps]);
-  const draft = `${path}.new`;
-  const fd = fs.openSync(draft, 'w', 0o600);
-  try {
-    const sum = Buffer.from(`${checksum(content)}\n`);
-    for (const part of [sum, content]) {
-      for (let at = 0; at < part.length; ) at += fs.writeSync(fd, part, at);
-    }
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
-  }
-  fs.renameSync(draft, path);
-  syncFolder(path);
+  replaceFile(path, [`${checksum(content)}\n`, content]);
 };
 
 /** What a file of ours holds; undefined when there is none that can be believed. */

@@ -66,6 +66,7 @@ static const struct {
   const char *name;
   long number;
 } NUMBERS[] = {
+    {"SYS_fadvise64", SYS_fadvise64},
     {"SYS_fallocate", SYS_fallocate},
     {"SYS_fcntl", SYS_fcntl},
     {"SYS_ioctl", SYS_ioctl},
@@ -75,6 +76,7 @@ static const struct {
     {"SYS_munmap", SYS_munmap},
     {"SYS_ppoll", SYS_ppoll},
     {"SYS_ptrace", SYS_ptrace},
+    {"SYS_renameat2", SYS_renameat2},
     {"SYS_sync_file_range", SYS_sync_file_range},
     {"SYS_wait4", SYS_wait4},
 };

@@ -3,9 +3,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { lockWriter } from '../../disk/lock.js';
+import { lockAgainstRemoval, lockAlone, lockWriter, removeAbandoned } from '../../disk/lock.js';
+import { native } from '../../disk/native.js';
 import { diskDir } from '../tools/files.js';
 
 const HOLDER = `
@@ -100,4 +102,21 @@ t.test('a file that lost its name, or got another one, is not locked', async (t)
   t.throws(() => lockWriter(path, fd), { code: 'store-exists' });
   lockWriter(path, open());
   t.pass('the file that has the name is');
+});
+
+t.test('where there are no locks, nobody writes, and it is said so', (t) => {
+  const { path, open } = openStore(t);
+  const { call, SYS_fcntl } = native;
+  native.call = (number, ...args) =>
+    number === SYS_fcntl ? -constants.errno.ENOLCK : call(number, ...args);
+  t.teardown(() => {
+    native.call = call;
+  });
+  const told = { code: 'locks-missing', message: /cannot be locked: ENOLCK\./ };
+  t.throws(() => lockWriter(path, open()), told);
+  t.throws(() => lockAlone(open(), path), told);
+  lockAgainstRemoval(open());
+  removeAbandoned(path);
+  t.ok(fs.existsSync(path), 'what nobody can tell is left is not removed');
+  t.end();
 });

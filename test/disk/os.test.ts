@@ -5,7 +5,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import koffi from 'koffi';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { type Extent, intersectExtents } from '../../disk/extents.js';
 import { native } from '../../disk/native.js';
 import {
@@ -14,6 +14,7 @@ import {
   dataWithin,
   ioctl,
   mapShared,
+  moveToFree,
   PAGE_BYTES,
   punchHole,
   seekEnd,
@@ -147,3 +148,52 @@ t.test('a call that fails says how, as Node does', async (t) => {
   t.ok(seekEnd(9_999) < 0);
   t.equal(seizeThread(2 ** 22 + 1), constants.errno.ESRCH);
 });
+
+const { EPERM, EINVAL } = constants.errno;
+
+/** A file system without hard links, and perhaps without such renaming; as it was when the test ends. */
+const withoutLinks = (t: Test, renames: boolean): void => {
+  const { linkSync } = fs;
+  const { call, SYS_renameat2 } = native;
+  fs.linkSync = () => {
+    throw Object.assign(new Error('EPERM: operation not permitted, link'), {
+      code: 'EPERM',
+      errno: -EPERM,
+    });
+  };
+  native.call = (number, ...args) =>
+    number === SYS_renameat2 && !renames ? -EINVAL : call(number, ...args);
+  t.teardown(() => {
+    fs.linkSync = linkSync;
+    native.call = call;
+  });
+};
+
+for (const [where, prepare] of [
+  ['everywhere else', () => {}],
+  ['without hard links', (t: Test) => withoutLinks(t, true)],
+  ['without hard links and such renaming', (t: Test) => withoutLinks(t, false)],
+] as const) {
+  t.test(`a name that is free is given, and no other: ${where}`, (t) => {
+    prepare(t);
+    const folder = diskDir(t);
+    const [from, to, other] = ['from', 'to', 'other'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    fs.writeFileSync(from, 'new');
+    fs.writeFileSync(other, 'old');
+    t.throws(() => moveToFree(from, other), { code: 'EEXIST' });
+    t.same(fs.readdirSync(folder).sort(), ['from', 'other'], 'nothing has changed');
+    t.equal(fs.readFileSync(other, 'utf8'), 'old');
+    moveToFree(from, to);
+    t.same(fs.readdirSync(folder).sort(), ['other', 'to']);
+    t.equal(fs.readFileSync(to, 'utf8'), 'new');
+    fs.symlinkSync('nothing', from);
+    t.throws(() => moveToFree(to, from), { code: 'EEXIST' }, 'a link to nothing has a name too');
+    t.throws(() => moveToFree(to, join(folder, 'no', 'folder')), { code: 'ENOENT' });
+    t.equal(fs.readFileSync(to, 'utf8'), 'new');
+    t.end();
+  });
+}

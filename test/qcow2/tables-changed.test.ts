@@ -3,32 +3,17 @@
 
 import fs from 'node:fs';
 import t from 'tap';
-import { offsetOf } from '../../qcow2/index.js';
 import { check, prune, remove, take } from '../../snapshot/index.js';
 import { patch } from '../tools/files.js';
 import { checkClean, qemuImg } from '../tools/qemu.js';
 import { tagged, withTables } from '../tools/tables.js';
-import { CLUSTER, CLUSTERS, makeChain } from './chain.js';
+import { CLUSTER, CLUSTERS, makeChain, misdirect } from './chain.js';
 import { forgeTable } from './forge.js';
 
 const TAGS = ['one', 'two', 'three'];
 const SOUND = { corruptions: 0, leaks: 0 };
 
 t.setTimeout(240_000);
-
-/** Host byte offset of the entry of a guest cluster of a snapshot. */
-const entryAt = (path: string, tag: string, cluster: number): number =>
-  withTables(path, (store) => {
-    const l1 = store.l1(tagged(store, tag).entry);
-    return offsetOf(l1.hi(0), l1.lo(0)) + 8 * cluster;
-  });
-
-/** Makes an entry of one snapshot lead where another's does, as a few flipped bits might. */
-const misdirect = (path: string, [tag, cluster]: [string, number], to: [string, number]): void => {
-  const from = entryAt(path, ...to);
-  const entry = fs.readFileSync(path).subarray(from, from + 8);
-  patch(path, entry, entryAt(path, tag, cluster));
-};
 
 /** Frees what nothing leads to, and asserts that this leaves nothing wrong. */
 const repair = (store: string): void => {

@@ -4,9 +4,11 @@
 import fs from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { KiB, MiB } from '../../disk/index.js';
 import { offsetOf } from '../../qcow2/index.js';
 import { type Fault, restore, take, verify } from '../../snapshot/index.js';
 import { forgeTable } from '../qcow2/forge.js';
+import { withCloneDisk } from '../tools/clone-disk.js';
 import { patch, Random, randomBytes, tempDir } from '../tools/files.js';
 import { flipCluster } from '../tools/flip.js';
 import { nvsnap } from '../tools/nvsnap.js';
@@ -104,6 +106,30 @@ t.test('damage to tables and digests is damage too', async (t) => {
   t.match(damage[0], { problem: /digest table/, snapshots: ['d'] });
 });
 
+t.test('what is on the disk, whatever the system has in memory', (t) =>
+  withCloneDisk(
+    t,
+    { name: 'ext4', type: 'ext4' },
+    async ({ folder, file }) => {
+      const image = join(tempDir(t), 'image');
+      const store = join(folder, 'store.qcow2');
+      const content = new Random(8).bytes(2 * MiB);
+      fs.writeFileSync(image, content);
+      await take({ image, store });
+      t.match(await verify({ store, fromDisk: true }), { clusters: 32, damagedClusters: 0 });
+      // Below the file system, which knows nothing of it.
+      const at = fs.readFileSync(file).indexOf(content.subarray(5 * 64 * KiB, 5 * 64 * KiB + 512));
+      patch(file, Buffer.alloc(1, 1 + (content[5 * 64 * KiB] as number)), at);
+      t.match(await verify({ store }), { damagedClusters: 0 }, 'it reads what was there before');
+      t.match(await verify({ store, fromDisk: true }), {
+        damagedClusters: 1,
+        damage: [{ start: 5 * 64 * KiB }],
+      });
+    },
+    64 * MiB,
+  ),
+);
+
 t.test('a sample reads a part of it', async (t) => {
   const { store, stored } = await makeStore(t, 'zstd');
   const { clusters } = await verify({ store, sample: 10 });
@@ -126,6 +152,7 @@ t.test('the command, its exit codes, and stores of other programs', async (t) =>
   t.match(JSON.parse(bad.stdout), { damagedClusters: 1, damage: [{ start: 77 * CLUSTER }] });
   const said = await nvsnap(['verify', store]);
   t.match(said.stdout, /^315392\+4096: what is stored does not match.*; in a/);
+  t.equal((await nvsnap(['verify', store, '--from-disk'])).status, 3);
   t.match(await nvsnap(['verify', store, 'x']), { status: 1, stderr: /no snapshot "x"/ });
   t.match(await nvsnap(['verify', store, '--sample', '0']), { status: 2, stderr: /percent/ });
 

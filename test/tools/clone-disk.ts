@@ -11,6 +11,8 @@ const DISK_BYTES = 640 * 2 ** 20;
 /** A file system that is mounted somewhere. */
 export interface Disk {
   readonly folder: string;
+  /** What it is made of. */
+  readonly file: string;
   /** Takes it away and brings it back, as a machine does that starts anew. */
   remount(): void;
 }
@@ -57,6 +59,7 @@ export const cloneDisk = (t: Test, kind: DiskKind, bytes = DISK_BYTES): Disk | u
   if (kind.nocow && !run('chattr', '+C', folder)) throw new Error('chattr +C failed');
   return {
     folder,
+    file,
     remount: () => {
       if (!unmount() || !mount()) throw new Error('the disk does not come back');
     },
@@ -68,8 +71,9 @@ export const withCloneDisk = async (
   t: Test,
   kind: DiskKind,
   use: (disk: Disk) => Promise<void>,
+  bytes?: number,
 ): Promise<void> => {
-  const disk = cloneDisk(t, kind);
+  const disk = cloneDisk(t, kind, bytes);
   if (disk) return use(disk);
   t.comment(`not done: this process may not mount ${kind.name}`);
   t.pass(`not done on ${kind.name}: nothing may be mounted here`);

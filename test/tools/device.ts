@@ -22,7 +22,9 @@ export const loopDevice = (
   const { status, stdout } = spawnSync('losetup', ['-f', '--show', file], { encoding: 'utf8' });
   if (status !== 0) return undefined;
   const device = stdout.trim();
+  // Once: what has this number later is another test's.
   const detach = (): void => {
+    process.removeListener('exit', detach);
     spawnSync('losetup', ['-d', device]);
   };
   t.teardown(detach);
