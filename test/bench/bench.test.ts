@@ -15,7 +15,8 @@ const MiB = 2 ** 20;
 
 t.test('two saved runs are compared', async (t) => {
   const saved = join(tempDir(t), 'run.json');
-  const words = ['--size', '2M', '--rounds', '2', '--only', 'tables,start', '--save', saved];
+  const small = ['--size', '2M', '--rounds', '2', '--kernel-ms', '20'];
+  const words = [...small, '--only', 'tables,start', '--save', saved];
   const ran = await bench(...words, '--dir', tempDir(t));
   t.equal(ran.code, 0, ran.stderr);
   t.match(ran.stdout, /^machine .* cores, /m);

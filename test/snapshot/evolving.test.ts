@@ -7,8 +7,8 @@ const MiB = 2 ** 20;
 
 t.setTimeout(240_000);
 
-t.test('four rounds of a real file system', (t) =>
-  evolveAndJudge(t, { bytes: 64 * MiB, fill: 36 * MiB, rounds: 4 }),
+t.test('three rounds of a real file system', (t) =>
+  evolveAndJudge(t, { bytes: 64 * MiB, fill: 36 * MiB, rounds: 3 }),
 );
 
 t.test('the same by debugfs, which needs neither root nor loop devices', (t) =>
