@@ -36,6 +36,8 @@ export interface File {
   size(): number;
   /** Bytes on disk. */
   allocated(): number;
+  /** Its type and permissions (stat(2)). */
+  mode(): number;
   /** Reads until `into` is full or the file ends; returns the bytes read. */
   read(into: Uint8Array, position: number): number;
   /** Writes all of `from`. */
@@ -84,6 +86,10 @@ class PlainFile implements File {
 
   allocated(): number {
     return fs.fstatSync(this.spec.fd).blocks * BLOCK_BYTES;
+  }
+
+  mode(): number {
+    return fs.fstatSync(this.spec.fd).mode;
   }
 
   read(into: Uint8Array, position: number): number {

@@ -27,7 +27,11 @@ const RENAME_NOREPLACE = 1;
 const HELD: ReadonlySet<string | undefined> = new Set(['EAGAIN', 'EACCES']);
 /** How file systems say that they have no hard links, or no such call. */
 const NOT_THERE: ReadonlySet<string | undefined> = new Set([
-  ...['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL'],
+  'EPERM',
+  'ENOSYS',
+  'EOPNOTSUPP',
+  'ENOTSUP',
+  'EINVAL',
 ]);
 
 const PROT_READ = 1;
@@ -187,9 +191,14 @@ export const beginWriteback = (fd: number, { start, end }: Extent): void => {
   native.call(native.SYS_sync_file_range, fd, start, end - start, SYNC_FILE_RANGE_WRITE);
 };
 
-/** Lets the system forget what it has cached of a file, but for what is not on the disk yet: so that is read next. */
-export const forgetCached = (fd: number): void => {
+/**
+ * Lets the system forget what it has cached of a file, but for what is not on the disk yet: so the disk is read next. Does
+ * not wait for a pipe's other end. Throws the system's error where it cannot be opened.
+ */
+export const forgetCached = (path: string): void => {
+  const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
   native.call(native.SYS_fadvise64, fd, 0, 0, POSIX_FADV_DONTNEED);
+  fs.closeSync(fd);
 };
 
 /**

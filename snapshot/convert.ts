@@ -2,14 +2,7 @@
 // another digest. What they share they go on sharing.
 
 import fs from 'node:fs';
-import {
-  type DigestAlgorithm,
-  Fault,
-  fault,
-  ioFault,
-  modeAfter,
-  syncFolder,
-} from '../disk/index.js';
+import { type DigestAlgorithm, Fault, fault, ioFault, modeAfter } from '../disk/index.js';
 import { abortFault, type Pools } from '../pipeline/index.js';
 import {
   type CodecName,
@@ -216,7 +209,7 @@ const convertFrom = async (
   const target = await openWritable(part, {
     ...settings,
     plug,
-    mode: modeAfter(fs.fstatSync(from.file.spec.fd).mode),
+    mode: modeAfter(from.file.mode()),
   });
   try {
     const snapshots = await withPools(options, (pools) =>
@@ -227,7 +220,6 @@ const convertFrom = async (
     );
     const outputBytes = target.store.file.size();
     givePartItsName(part, options.output, options.force ?? false);
-    syncFolder(options.output);
     return {
       store: options.store,
       output: options.output,

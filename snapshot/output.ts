@@ -20,7 +20,6 @@ import {
   reasonOf,
   seekEnd,
   settleStream,
-  syncFolder,
 } from '../disk/index.js';
 import type { Manner } from '../stages/index.js';
 import { nonZeroPieces } from './non-zero.js';
@@ -196,7 +195,6 @@ const openNew = ({ path, window, force, mode }: OutputUse): Output => {
     finish: () => {
       close();
       givePartItsName(part, path, force);
-      syncFolder(path);
     },
     discard,
   };

@@ -3,7 +3,15 @@
 
 import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { errnoOf, fault, moveToFree, reasonOf, removeAbandoned } from '../disk/index.js';
+import {
+  errnoOf,
+  fault,
+  ioFault,
+  moveToFree,
+  reasonOf,
+  removeAbandoned,
+  syncFolder,
+} from '../disk/index.js';
 
 const SUFFIX = /^\.part-(\d+)$/;
 
@@ -36,7 +44,7 @@ export const refuseExisting = (path: string, replace: boolean): void => {
   throw fault('output-exists', { path });
 };
 
-/** Gives a part the output's name. Without `replace`, never over a file that appeared meanwhile. */
+/** Gives a part the output's name, durably. Without `replace`, never over a file that appeared meanwhile. */
 export const givePartItsName = (part: string, path: string, replace: boolean): void => {
   try {
     if (replace) fs.renameSync(part, path);
@@ -44,5 +52,10 @@ export const givePartItsName = (part: string, path: string, replace: boolean): v
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') throw fault('output-exists', { path }, error);
     throw fault('output-unsuitable', { path, reason: reasonOf(error) }, error);
+  }
+  try {
+    syncFolder(path);
+  } catch (error) {
+    throw ioFault(error, path, 'sync');
   }
 };

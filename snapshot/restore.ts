@@ -6,7 +6,6 @@
 //
 //     copy ─▶ scan ─▶ dedup ─▶ locate ─▶ fetch ─▶ decode ─▶ verify ─▶ deliver
 
-import fs from 'node:fs';
 import { type Extent, fault, modeAfter } from '../disk/index.js';
 import { abortFault, type StageReport } from '../pipeline/index.js';
 import type { Snapshot, Store } from '../qcow2/index.js';
@@ -221,7 +220,7 @@ const restoreWindow = async (
     imageBytes: imageSizeOf(store, snapshot),
     force: options.force ?? false,
     inPlace: options.inPlace ?? false,
-    mode: modeAfter(fs.fstatSync(store.file.spec.fd).mode),
+    mode: modeAfter(store.file.mode()),
   });
   const bad = options.skipDamaged ? new RangeBag() : undefined;
   try {

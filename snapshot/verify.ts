@@ -4,7 +4,6 @@
 //
 // Snapshots of other programs have no digests: what only they have is read and decoded.
 
-import fs from 'node:fs';
 import { Fault, fault, forgetCached } from '../disk/index.js';
 import { type Batch, Kind, run, type StageReport, type Step } from '../pipeline/index.js';
 import type { Snapshot, Store } from '../qcow2/index.js';
@@ -124,16 +123,13 @@ const stepsFor = (
   ];
 };
 
-/** What is wrong with the path is told a moment later, by whoever opens it; a pipe must not keep this waiting. */
+/** What is wrong with the path is told a moment later, by whoever opens it for reading. */
 const forget = (path: string): void => {
-  let fd: number;
   try {
-    fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    forgetCached(path);
   } catch {
-    return;
+    // So there is nothing to be forgotten.
   }
-  forgetCached(fd);
-  fs.closeSync(fd);
 };
 
 type SweptUp = Omit<VerifyResult, 'store' | 'snapshots' | 'unverifiable' | 'elapsedMs'>;

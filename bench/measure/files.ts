@@ -36,13 +36,8 @@ const readThrough = (path: string): void => {
 /** Drops them from the page cache, when all of it is on the disk. A file in memory has no other place. */
 export const dropCache = (path: string): void => {
   for (const file of filesIn(path)) {
-    const fd = fs.openSync(file, 'r');
-    try {
-      fs.fsyncSync(fd);
-      forgetCached(fd);
-    } finally {
-      fs.closeSync(fd);
-    }
+    syncPath(file);
+    forgetCached(file);
   }
 };
 

@@ -10,6 +10,7 @@ import { attachFile, type LogEntry, openFile, readLog } from '../../disk/file.js
 import { native } from '../../disk/native.js';
 import { MiB } from '../../disk/units.js';
 import { diskDir } from '../tools/files.js';
+import { answerCalls } from './native-calls.js';
 
 /** Does to a buffer what a log says was done to the file. */
 const replay = (entries: Iterable<LogEntry>): Buffer => {
@@ -147,14 +148,10 @@ t.test('what the system refuses becomes a fault with its path', async (t) => {
 
 t.test('a long output is on its way to the disk before it is complete', (t) => {
   const file = openFile(join(diskDir(t), 'file'), 'wx+');
-  const { call, SYS_sync_file_range } = native;
   const begun: unknown[][] = [];
-  native.call = (number, ...args) => {
-    if (number === SYS_sync_file_range) begun.push(args.slice(1, 3));
-    return call(number, ...args);
-  };
-  t.teardown(() => {
-    native.call = call;
+  answerCalls(t, native.SYS_sync_file_range, (_number, _fd, ...range) => {
+    begun.push(range.slice(0, 2));
+    return undefined;
   });
   // Ends in the middle of a page, as payloads do.
   const piece = Buffer.alloc(MiB + 100, 1);

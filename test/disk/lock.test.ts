@@ -9,6 +9,7 @@ import t, { type Test } from 'tap';
 import { lockAgainstRemoval, lockAlone, lockWriter, removeAbandoned } from '../../disk/lock.js';
 import { native } from '../../disk/native.js';
 import { diskDir } from '../tools/files.js';
+import { answerCalls } from './native-calls.js';
 
 const HOLDER = `
   const fs = await import('node:fs');
@@ -106,12 +107,7 @@ t.test('a file that lost its name, or got another one, is not locked', async (t)
 
 t.test('where there are no locks, nobody writes, and it is said so', (t) => {
   const { path, open } = openStore(t);
-  const { call, SYS_fcntl } = native;
-  native.call = (number, ...args) =>
-    number === SYS_fcntl ? -constants.errno.ENOLCK : call(number, ...args);
-  t.teardown(() => {
-    native.call = call;
-  });
+  answerCalls(t, native.SYS_fcntl, () => -constants.errno.ENOLCK);
   const told = { code: 'locks-missing', message: /cannot be locked: ENOLCK\./ };
   t.throws(() => lockWriter(path, open()), told);
   t.throws(() => lockAlone(open(), path), told);

@@ -22,6 +22,7 @@ import {
   waitReadable,
 } from '../../disk/os.js';
 import { diskDir, Random } from '../tools/files.js';
+import { answerCalls } from './native-calls.js';
 
 const BLOCK = 64 * 1024;
 const BLOCKS = 24;
@@ -154,19 +155,16 @@ const { EPERM, EINVAL } = constants.errno;
 /** A file system without hard links, and perhaps without such renaming; as it was when the test ends. */
 const withoutLinks = (t: Test, renames: boolean): void => {
   const { linkSync } = fs;
-  const { call, SYS_renameat2 } = native;
   fs.linkSync = () => {
     throw Object.assign(new Error('EPERM: operation not permitted, link'), {
       code: 'EPERM',
       errno: -EPERM,
     });
   };
-  native.call = (number, ...args) =>
-    number === SYS_renameat2 && !renames ? -EINVAL : call(number, ...args);
   t.teardown(() => {
     fs.linkSync = linkSync;
-    native.call = call;
   });
+  answerCalls(t, native.SYS_renameat2, () => (renames ? undefined : -EINVAL));
 };
 
 for (const [where, prepare] of [

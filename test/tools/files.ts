@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
+import { readAt } from '../../disk/index.js';
 
 const CHUNK_BYTES = 1024 * 1024;
 
@@ -25,16 +26,6 @@ export const tempDir = (t: Test): string =>
 /** The same on a disk, for what is about files as a disk's file system has them. */
 export const diskDir = (t: Test): string => newFolder(t, tmpdir());
 
-const readFully = (fd: number, into: Buffer, position: number): number => {
-  let done = 0;
-  while (done < into.length) {
-    const got = fs.readSync(fd, into, done, into.length - done, position + done);
-    if (got === 0) break;
-    done += got;
-  }
-  return done;
-};
-
 /** Opens files for reading, and closes them whatever happens. */
 const withOpen = <T>(paths: readonly string[], use: (fds: readonly number[]) => T): T => {
   const fds: number[] = [];
@@ -54,8 +45,8 @@ export const firstDifference = (a: string, b: string): number =>
   withOpen([a, b], ([left, right]) => {
     const [x, y] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
-      const got = readFully(left as number, x, at);
-      const other = readFully(right as number, y, at);
+      const got = readAt(left as number, x, at);
+      const other = readAt(right as number, y, at);
       const common = Math.min(got, other);
       if (!x.subarray(0, common).equals(y.subarray(0, common))) {
         let i = 0;
@@ -72,7 +63,7 @@ export const endsInZeros = (path: string, start: number): boolean =>
   withOpen([path], ([fd]) => {
     const [chunk] = chunks;
     for (let at = start; ; at += CHUNK_BYTES) {
-      const got = readFully(fd as number, chunk, at);
+      const got = readAt(fd as number, chunk, at);
       if (!chunk.subarray(0, got).equals(ZEROS.subarray(0, got))) return false;
       if (got < CHUNK_BYTES) return true;
     }
@@ -87,7 +78,7 @@ export const sha256File = (path: string): string =>
     const hash = createHash('sha256');
     const [chunk] = chunks;
     for (let at = 0; ; at += CHUNK_BYTES) {
-      const got = readFully(fd as number, chunk, at);
+      const got = readAt(fd as number, chunk, at);
       hash.update(chunk.subarray(0, got));
       if (got < CHUNK_BYTES) return hash.digest('hex');
     }
@@ -110,7 +101,7 @@ const copySparse = (from: string, to: string): void => {
       const [chunk] = chunks;
       let at = 0;
       for (;;) {
-        const got = readFully(fd as number, chunk, at);
+        const got = readAt(fd as number, chunk, at);
         const part = chunk.subarray(0, got);
         if (!part.equals(ZEROS.subarray(0, got))) fs.writeSync(out, part, 0, got, at);
         at += got;
